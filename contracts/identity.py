@@ -1,0 +1,45 @@
+"""Who an event belongs to: owners, and the claims that prove them.
+
+An owner is written `kind:value`: `login:4f1c...`, `card:9a20...`, `anonymous:<session>`. A device owns nothing.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from contracts.errors import WireError
+from contracts.events import Identity
+
+
+class OwnerKind(StrEnum):
+    LOGIN = "login"
+    CARD = "card"
+    ANONYMOUS = "anonymous"
+
+
+class DeviceRole(StrEnum):
+    """What an enrolled device may do: a phone speaks for proven owners only, a till for any card it reads."""
+
+    PHONE = "phone"
+    TILL = "till"
+
+
+class IdentityClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """The claims of an identity provider's token (RFC 7519), signed with Ed25519 (RFC 8037)."""
+
+    sub: Identity  # the owner that is proven
+    aud: str
+    exp: int  # seconds since 1970
+    also: tuple[Identity, ...] = ()  # further owners of the same person, such as the loyalty card of this login
+
+
+def owner_kind(owner: str) -> OwnerKind:
+    """The kind of an owner.
+
+    Raises:
+        WireError: if the owner is not `kind:value` with a known kind and a value.
+    """
+    kind, colon, value = owner.partition(":")
+    if not (colon and value and kind in list(OwnerKind)):
+        raise WireError(f"owner {owner!r} is not kind:value with kind one of {', '.join(OwnerKind)}")
+    return OwnerKind(kind)

@@ -1,0 +1,129 @@
+"""One request does a whole sync: `POST /v1/sync` with a `SyncRequest`, answered by a `SyncResponse`.
+
+A device is enrolled first with `POST /v1/devices`. Every later request is signed with the device's own Ed25519 key:
+the header `Authorization: PocketrecDevice <device_id>.<base64url signature>` signs the body as sent (after compression).
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from contracts.consent import Consent, ConsentFact, Purpose
+from contracts.events import Count, EventType, Identity
+from contracts.identity import DeviceRole
+from contracts.rounds import RoundTask
+from contracts.summary import Activity, OrderLine
+
+SIGNATURE_SCHEME = "PocketrecDevice"
+MAX_EVENTS = 500  # events of one request
+MAX_BODY_BYTES = 4 * 2**20  # as sent
+MAX_DECODED_BYTES = 16 * 2**20  # after decompression
+SEND_ORDER: tuple[EventType, ...] = (  # what a device with little network sends first; consent always travels
+    EventType.PURCHASE,
+    EventType.REFUND,
+    EventType.ADD_TO_CART,
+    EventType.REMOVE_FROM_CART,
+    EventType.RECOMMENDATION_TAPPED,
+    EventType.VIEW,
+    EventType.SEARCH,
+    EventType.RECOMMENDATION_SHOWN,
+    EventType.IMPRESSION,
+)
+
+
+class EnrolRequest(msgspec.Struct, frozen=True, kw_only=True):
+    public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # raw Ed25519
+    role: DeviceRole = DeviceRole.PHONE
+    staff_token: str | None = None  # a till enrols with the staff's ingest token
+
+
+class EnrolResponse(msgspec.Struct, frozen=True, kw_only=True):
+    device_id: Identity
+    epoch: Count
+    generation: Identity  # of the store; a restored backup has a new one
+
+
+class SeqRange(msgspec.Struct, frozen=True, array_like=True):
+    first: Count
+    last: Count  # inclusive
+
+
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that a full cache had to give up, never silently."""
+
+    range: SeqRange
+    counts: dict[EventType, Count]
+
+
+class SyncRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    device_id: Identity
+    epoch: Count
+    generation: Identity
+    sent_at: int  # milliseconds since 1970, the device's wall clock
+    boot_id: str
+    uptime_ms: Count
+    events: Annotated[
+        tuple[msgspec.Raw, ...], Meta(max_length=MAX_EVENTS)
+    ] = ()  # each an Event; one bad event is quarantined alone
+    held: tuple[SeqRange, ...] = ()  # created and kept on the device, not in this request
+    dropped: tuple[Dropped, ...] = ()
+    owner: Identity | None = None  # the current owner, whose profile is asked for
+    identity_tokens: Annotated[tuple[str, ...], Meta(max_length=8)] = ()  # proofs of owners, see contracts.identity
+    consents: Annotated[tuple[ConsentFact, ...], Meta(max_length=64)] = ()
+    profile_version: Count = 0  # 0: none held
+    bundle_version: Count = 0
+    accepts_tasks: bool = True  # false on a low battery or a metered network
+
+
+class VerdictKind(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"  # held already, byte for byte the same event
+    CONFLICT = "conflict"  # the key is held with another payload: take the new epoch, renumber, send again
+    QUARANTINED = "quarantined"  # malformed or unknown: kept aside, not counted
+    REFUSED = "refused"  # will never be taken, for the reason given: drop it
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    position: Count  # index in SyncRequest.events: a poison event may have no readable key
+    kind: VerdictKind
+    reason: str = ""
+
+
+class ProfileDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What changed in the current owner's unified profile; values replace those held, None removes."""
+
+    owner: Identity
+    base_version: Count  # 0: this is the whole profile, forget what you held
+    version: Count
+    items: dict[str, Activity | None] = {}
+    orders: dict[str, dict[str, OrderLine] | None] = {}
+    consents: dict[Purpose, Consent] = {}
+    owners: tuple[Identity, ...] = ()  # whose events the profile unifies
+
+
+class BundleOffer(msgspec.Struct, frozen=True, kw_only=True):
+    version: Count
+    repository: str  # path of the TUF repository on this server
+
+
+class SyncResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    verdicts: tuple[Verdict, ...]  # one per event, in the request's order
+    epoch: Count  # to be used for events created from now on
+    generation: Identity
+    watermark: int  # every seq of the request's epoch up to this one is durably settled; -1: none
+    gaps: tuple[SeqRange, ...] = ()  # neither received, held nor dropped
+    profile: ProfileDelta | None = None
+    bundle: BundleOffer | None = None  # only where newer than the one held
+    task: RoundTask | None = None
+    server_time: int = 0  # milliseconds since 1970
+    retry_after_s: Count = 900  # when to come back
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every answer that is no success (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
