@@ -1,0 +1,149 @@
+"""A project's settings: the text of `pocketrec.toml` as frozen structs.
+
+The structs are the only definition. A field's type, default, range and comment stand in one line, and both the
+decoder's messages and the commented file of `template` are made from them.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from contracts.events import EventType
+
+COMPLETEJOURNEY = "completejourney"
+FILENAME = "pocketrec.toml"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the project file; its docstring is the table's comment, its fields' descriptions are theirs."""
+
+
+class Identification(Section, frozen=True):
+    """What the project is called, and what makes its runs repeatable."""
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,62}$", description="name of the bundles and the run")] = (
+        "pocketrec"
+    )
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="every random choice but cryptography follows it")] = 7
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217 code of all prices in the log")] = "USD"
+
+
+class Columns(Section, frozen=True):
+    """Which columns of the log hold what (not read for completejourney)."""
+
+    person: Annotated[str, Meta(description="who: any id, kept only as a keyed hash")] = "person"
+    item: Annotated[str, Meta(description="what: the product's id")] = "item"
+    time: Annotated[str, Meta(description="when: date and time, ISO 8601 text, or a number since 1970")] = "time"
+    order: Annotated[
+        str | None, Meta(description="order or basket id; without it one hour of one person is a basket")
+    ] = None
+    quantity: Annotated[str | None, Meta(description="pieces; without it 1. Negative pieces are a refund")] = None
+    price: Annotated[str | None, Meta(description="price of one piece, in the currency's major unit")] = None
+    amount: Annotated[str | None, Meta(description="price of the whole line, where the log has no price a piece")] = (
+        None
+    )
+    type: Annotated[str | None, Meta(description="event type; without it every row is a purchase")] = None
+    category: Annotated[str | None, Meta(description="of the item, in the log or in the products file")] = None
+    department: Annotated[str | None, Meta(description="of the item: a coarser category")] = None
+    brand: Annotated[str | None, Meta(description="of the item")] = None
+    name: Annotated[str | None, Meta(description="of the item, for people to read")] = None
+
+
+class Data(Section, frozen=True):
+    """Where the event log is and how to read it."""
+
+    source: Annotated[
+        str, Meta(min_length=1, description='"completejourney" or a CSV or Parquet file, relative to this file')
+    ] = COMPLETEJOURNEY
+    products: Annotated[
+        str | None, Meta(description="CSV or Parquet file with one row per item, joined by the item column")
+    ] = None
+    time_unit: Annotated[
+        Literal["auto", "s", "ms", "us", "ns"], Meta(description="unit of times that are numbers since 1970")
+    ] = "auto"
+    timezone: Annotated[str, Meta(description="IANA zone of times that name none, such as Europe/London")] = "UTC"
+    types: Annotated[
+        dict[str, EventType],
+        Meta(description='the log\'s words for event types, such as {"buy" = "purchase", "click" = "view"}'),
+    ] = {}
+    columns: Columns = Columns()
+
+
+class Clean(Section, frozen=True):
+    """Which rows and items are left out; each is counted by its reason."""
+
+    minimum_people: Annotated[
+        int, Meta(ge=1, le=10_000, description="items bought by fewer people before the test weeks are left out")
+    ] = 5
+    minimum_price: Annotated[float, Meta(ge=0, le=1e9, description="of one piece; 0 keeps what a coupon made free")] = (
+        0.0
+    )
+    maximum_price: Annotated[float, Meta(gt=0, le=1e9, description="of one piece; above is taken for an error")] = (
+        10_000.0
+    )
+    exclude_items: Annotated[
+        tuple[str, ...], Meta(description="ids that are no products, such as postage or discounts")
+    ] = ()
+
+
+class Split(Section, frozen=True):
+    """The log is split by time: training, then validation, then test, each ending where the next begins."""
+
+    test_weeks: Annotated[int, Meta(ge=1, le=520, description="the last weeks of the log")] = 4
+    validation_weeks: Annotated[int, Meta(ge=1, le=520, description="the weeks before the test weeks")] = 4
+
+
+class Model(Section, frozen=True):
+    """The device model."""
+
+    history_length: Annotated[
+        int, Meta(ge=8, le=1024, description="L: distinct items of a person's history that the model reads")
+    ] = 256
+    candidates: Annotated[
+        int, Meta(ge=10, le=1000, description="K: items that `recommend` returns, for the app to filter")
+    ] = 100
+    width: Annotated[int, Meta(ge=8, le=512, description="of the item vectors")] = 64
+
+
+class Teacher(Section, frozen=True):
+    """The sequence model that trains centrally and teaches the device model."""
+
+
+class Compression(Section, frozen=True):
+    """How the device model is distilled, pruned and quantized."""
+
+
+class Federated(Section, frozen=True):
+    """Federated rounds over the phones that consented."""
+
+
+class Fleet(Section, frozen=True):
+    """Simulated phones that replay real people."""
+
+    phones: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="people left out of everything central; at most a quarter of all people"),
+    ] = 25
+
+
+class Server(Section, frozen=True):
+    """The sync server."""
+
+    host: Annotated[str, Meta(min_length=1, description="address it listens on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="0 takes a free one")] = 8080
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a run depends on besides the data and the code."""
+
+    project: Identification = Identification()
+    data: Data = Data()
+    clean: Clean = Clean()
+    split: Split = Split()
+    model: Model = Model()
+    teacher: Teacher = Teacher()
+    compression: Compression = Compression()
+    federated: Federated = Federated()
+    fleet: Fleet = Fleet()
+    server: Server = Server()

@@ -1,0 +1,227 @@
+"""From an event log to sorted integers: clean, pseudonymised, split by time, phones set apart."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from contracts.errors import DataError
+from contracts.events import EVENT_CODES
+from contracts.project import COMPLETEJOURNEY, Project
+from contracts.summary import HOUR_MS
+from training.clean import clean
+from training.log import COMPLETEJOURNEY_ORIGIN, UNKNOWN, read_log
+from training.prepared import (
+    CENTRAL,
+    EVENTS,
+    ITEMS,
+    PEOPLE,
+    PHONE,
+    RECORD,
+    Counts,
+    Prepared,
+    PrepareRecord,
+    load_prepared,
+)
+from training.pseudonym import pseudonyms
+from training.split import Boundaries, split_by_time
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total)."""
+
+PHONE_TEST_BASKETS = 3  # a phone's life must show something: baskets in the test weeks,
+PHONE_EARLIER_BASKETS = 10  # and before them
+MINIMUM_ITEMS = 2
+STAGES = ("read", "clean", "join baskets", "choose phones", "make the catalogue", "number", "write")
+
+
+def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lambda *_: None) -> Prepared:
+    """Prepare the project's log.
+
+    Args:
+        project: the settings; `data`, `clean`, `split`, `fleet.phones`, seed and currency are read.
+        folder: an existing empty folder that receives events, items, people (Parquet) and prepare.json; the same
+            data, settings and key give the same bytes.
+        key: secret of the pseudonyms, see `training.pseudonym`.
+        progress: called as each stage begins.
+
+    Raises:
+        DataError: if the log cannot be used; the folder is then left as it was.
+    """
+    stage = iter(range(len(STAGES)))
+
+    def begin() -> None:
+        done = next(stage)
+        progress(STAGES[done], done, len(STAGES))
+
+    currency = project.project.currency
+    begin()
+    log = read_log(project.data, currency)
+    begin()
+    events, dropped = clean(log.events, project.clean, currency)
+    _require_people(events, dropped)
+    begin()
+    lines = _join_baskets(events.select(pl.exclude("currency")))
+    joined = events.height - lines.height
+    begin()
+    boundaries = split_by_time(lines["time_ms"].min(), lines["time_ms"].max(), project.split)
+    people = _people(lines, boundaries, project, key)
+    lines = lines.join(people.select("person", "pseudonym", "role"), on="person").drop("person")
+    begin()
+    catalogue, rare = _catalogue(lines, log.items, boundaries, project.clean.minimum_people)
+    known = pl.col("item").is_not_null()
+    lines = lines.join(catalogue.select("item_id", "item"), on="item_id", how="left")
+    outside = lines.filter(pl.col("role") == CENTRAL, pl.col("time_ms") >= boundaries.validation_end_ms)
+    basket = ["pseudonym", "basket_key"]
+    lost = outside.group_by(basket).agg(known.any()).filter(~pl.col("item"))
+    kept = lines.filter(known)
+    if kept.height < lines.height:
+        dropped["rare_item"] = lines.height - kept.height  # joined lines were counted as such
+    begin()
+    numbered, roles = _number(kept)
+    begin()
+    numbered.write_parquet(folder / EVENTS)
+    catalogue.write_parquet(folder / ITEMS)
+    roles.write_parquet(folder / PEOPLE)
+    record = PrepareRecord(
+        train_end_ms=boundaries.train_end_ms,
+        validation_end_ms=boundaries.validation_end_ms,
+        end_ms=boundaries.end_ms,
+        currency=currency,
+        data_sha256=log.sha256,
+        origin=COMPLETEJOURNEY_ORIGIN if project.data.source == COMPLETEJOURNEY else Path(project.data.source).name,
+        counts=Counts(
+            rows=log.events.height,
+            events=numbered.height,
+            users=roles.height,
+            phones=int((roles["role"] == PHONE).sum()),
+            items=catalogue.height,
+            baskets=numbered["basket"].n_unique(),
+            dropped=dropped,
+            joined_lines=joined,
+            measured_lines=log.measured,
+            rare_items=rare,
+            test_lines_outside_catalogue=outside.filter(~known).height,
+            test_baskets_outside_catalogue=lost.height,
+        ),
+    )
+    (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+    return load_prepared(folder)
+
+
+def _require_people(events: pl.DataFrame, dropped: dict[str, int]) -> None:
+    why = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or "nothing"
+    if events.is_empty():
+        raise DataError(f"no event is left after cleaning (dropped: {why}): check [data.columns] and [clean]")
+    for column, what in (("person", "person"), ("item_id", "item")):
+        if events[column].n_unique() == 1:
+            raise DataError(f"the log has one {what} only (dropped: {why}): a recommender needs several of them")
+
+
+def _join_baskets(events: pl.DataFrame) -> pl.DataFrame:
+    """One row per basket, item and event type.
+
+    A basket is an order of a person; without an order id, what a person did within one hour. All its lines get the
+    time of its first one, so that a basket never lies on both sides of a boundary.
+
+    Returns:
+        person, item_id, type, basket_key, time_ms, quantity, amount (minor units, null where the price is unknown).
+    """
+    hour = pl.concat_str(pl.lit("hour "), pl.col("time_ms") // HOUR_MS)
+    order = pl.concat_str(pl.lit("order "), pl.col("order_id"))
+    return (
+        events.lazy()
+        .with_columns(basket_key=pl.coalesce(order, hour), amount=pl.col("price_minor") * pl.col("quantity"))
+        .with_columns(time_ms=pl.col("time_ms").min().over("person", "basket_key"))
+        .group_by("person", "basket_key", "item_id", "type")
+        .agg(
+            pl.first("time_ms"),
+            pl.sum("quantity"),
+            pl.when(pl.col("amount").is_not_null().any()).then(pl.sum("amount")).alias("amount"),
+        )
+        .collect()
+    )
+
+
+def _people(lines: pl.DataFrame, boundaries: Boundaries, project: Project, key: bytes) -> pl.DataFrame:
+    """Each person's pseudonym and role.
+
+    The phones are the first of the eligible people in the order of a hash of seed and pseudonym: a choice that no
+    version of a random generator changes.
+    """
+    people = lines.select(pl.col("person").unique().sort())
+    names = pseudonyms(people["person"], key)
+    test = pl.col("time_ms") >= boundaries.validation_end_ms
+    baskets = lines.unique(["person", "basket_key"])
+    eligible = (
+        baskets.group_by("person")
+        .agg(later=test.sum(), earlier=(~test).sum())
+        .filter(pl.col("later") >= PHONE_TEST_BASKETS, pl.col("earlier") >= PHONE_EARLIER_BASKETS)
+    )
+    people = people.with_columns(pseudonym=pl.Series(names, dtype=pl.String))
+    drawn = sorted(
+        people.join(eligible, on="person", how="semi")["pseudonym"],
+        key=lambda name: hashlib.sha256(f"{project.project.seed} {name}".encode()).digest(),
+    )
+    phones = drawn[: min(project.fleet.phones, people.height // 4)]
+    return people.with_columns(
+        role=pl.when(pl.col("pseudonym").is_in(phones)).then(pl.lit(PHONE)).otherwise(pl.lit(CENTRAL))
+    )
+
+
+def _catalogue(
+    lines: pl.DataFrame, items: pl.DataFrame, boundaries: Boundaries, minimum_people: int
+) -> tuple[pl.DataFrame, int]:
+    """Items that enough central people took before the test weeks, and how many others there are.
+
+    The test weeks have no say in what the catalogue holds or states: neither its items, nor their order, nor prices.
+    """
+    before = lines.filter(pl.col("role") == CENTRAL, pl.col("time_ms") < boundaries.validation_end_ms)
+    price = pl.col("amount") / pl.col("quantity")
+    counted = before.group_by("item_id").agg(
+        people=pl.col("pseudonym").n_unique().cast(pl.Int32),
+        price_minor=(price.median() + 0.5).floor().cast(pl.Int64).fill_null(0),
+    )
+    common = counted.filter(pl.col("people") >= minimum_people)
+    if common.height < MINIMUM_ITEMS:
+        raise DataError(
+            f"{common.height} of {lines['item_id'].n_unique():,} items were taken by at least {minimum_people} people "
+            f"before the test weeks, at least {MINIMUM_ITEMS} are needed: lower [clean] minimum_people"
+        )
+    catalogue = (
+        common.sort(["people", "item_id"], descending=[True, False])
+        .with_row_index("item", offset=1)
+        .join(items, on="item_id", how="left", maintain_order="left")
+        .select(
+            pl.col("item").cast(pl.Int32),
+            "item_id",
+            *(pl.col(name).fill_null(UNKNOWN) for name in ("category", "department", "brand")),
+            pl.col("name").fill_null(""),
+            "price_minor",
+            "people",
+        )
+    )
+    return catalogue, lines["item_id"].n_unique() - catalogue.height
+
+
+def _number(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Dense numbers for people (in the order of their pseudonyms) and baskets; and the people with their roles."""
+    people = lines.select("pseudonym", "role").unique().sort("pseudonym").with_row_index("person")
+    people = people.select(pl.col("person").cast(pl.Int32), "pseudonym", "role")
+    codes = {kind.value: code for kind, code in EVENT_CODES.items()}
+    ordered = lines.join(people.select("pseudonym", "person"), on="pseudonym").sort(
+        "person", "time_ms", "basket_key", "item", "type"
+    )
+    new_basket = (pl.col("basket_key") != pl.col("basket_key").shift()) | (pl.col("person") != pl.col("person").shift())
+    return ordered.select(
+        "person",
+        "item",
+        "time_ms",
+        hour=(pl.col("time_ms") // HOUR_MS).cast(pl.Int32),
+        basket=new_basket.fill_null(False).cum_sum().cast(pl.Int32),
+        event=pl.col("type").replace_strict(codes, return_dtype=pl.Int8),
+        quantity=pl.col("quantity").cast(pl.Int32),
+        amount=pl.col("amount").fill_null(0),
+    ), people
