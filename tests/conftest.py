@@ -1,0 +1,67 @@
+"""Fixtures that more than one folder's tests build on."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contracts import codec
+from contracts.bundle import (
+    CORE_ML,
+    MANIFEST,
+    REQUIRED_FILES,
+    ArtifactQuality,
+    FileEntry,
+    Manifest,
+    PrivacyStatement,
+    Provenance,
+)
+
+WriteBundle = Callable[..., Manifest]
+
+
+@pytest.fixture(scope="session")
+def write_bundle() -> WriteBundle:
+    """Write a bundle directory around given files, each missing one filled with a few bytes of its own.
+
+    The result is valid for everything that moves bundles and checks their integrity; it recommends only if the
+    files given are a model and a catalogue.
+    """
+
+    def write(directory: Path, version: int = 1, files: dict[str, bytes] | None = None, **fields: object) -> Manifest:
+        contents = {name: f"{name} of version {version}".encode() for name in REQUIRED_FILES}
+        contents |= {f"{CORE_ML}/Manifest.json": b"{}", f"{CORE_ML}/Data/model.mlmodel": b"weights"}
+        contents |= files or {}
+        for name, data in contents.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        zeros = "0" * 64
+        defaults: dict = {
+            "bundle_version": version,
+            "project": "test",
+            "model_version": zeros,
+            "catalogue_version": zeros,
+            "items": 50,
+            "history_length": 16,
+            "candidates": 10,
+            "half_life_hours": 2880,
+            "event_codes": {"purchase": 9},
+            "context": (),
+            "signatures": {},
+            "adapter": {},
+            "files": {
+                name: FileEntry(len(data), hashlib.sha256(data).hexdigest()) for name, data in sorted(contents.items())
+            },
+            "quality": {},
+            "teacher": ArtifactQuality(evaluator="none"),
+            "recipe": "test",
+            "provenance": Provenance(data_sha256=zeros, config_sha256=zeros, packages={}),
+            "privacy": PrivacyStatement(base_model="synthetic", statistics="synthetic"),
+        }
+        manifest = Manifest(**(defaults | fields))
+        (directory / MANIFEST).write_bytes(codec.encode(manifest))
+        return manifest
+
+    return write
