@@ -1,7 +1,7 @@
 """A project's settings: the text of `pocketrec.toml` as frozen structs.
 
-The structs are the only definition. A field's type, default, range and comment stand in one line, and both the
-decoder's messages and the commented file of `template` are made from them.
+The structs are the only definition: a field's type, default, range and comment stand in one place.
+`contracts.project_text` decodes the file, explains what is wrong with it and writes the commented template from them.
 """
 
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Identification(Section, frozen=True):
     """What the project is called, and what makes its runs repeatable."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,62}$", description="name of the bundles and the run")] = (
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,62}$", description="of the bundles and the run")] = (
         "pocketrec"
     )
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="every random choice but cryptography follows it")] = 7
@@ -85,6 +85,12 @@ class Clean(Section, frozen=True):
     exclude_items: Annotated[
         tuple[str, ...], Meta(description="ids that are no products, such as postage or discounts")
     ] = ()
+
+    def __post_init__(self) -> None:
+        if self.minimum_price > self.maximum_price:
+            raise ValueError(
+                f"minimum_price = {self.minimum_price} is above maximum_price = {self.maximum_price}: lower the first"
+            )
 
 
 class Split(Section, frozen=True):
