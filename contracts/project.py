@@ -121,7 +121,23 @@ class Compression(Section, frozen=True):
 
 
 class Federated(Section, frozen=True):
-    """Federated rounds over the phones that consented."""
+    """Federated rounds over the phones that consented, with central differential privacy of people."""
+
+    rounds: Annotated[int, Meta(ge=1, le=10_000, description="rounds of one run")] = 1
+    gateways: Annotated[int, Meta(ge=1, le=64, description="processes between the server and the phones")] = 2
+    sampling_rate: Annotated[float, Meta(gt=0, le=1, description="q: each enrolled person's chance in a round")] = 1.0
+    clipping_norm: Annotated[float, Meta(gt=0, le=1e6, description="C: largest L2 norm of one person's update")] = 1.0
+    noise_multiplier: Annotated[
+        float, Meta(ge=0.1, le=1e6, description="z: the noise on the sum has the deviation z * C")
+    ] = 1.0
+    delta: Annotated[
+        float, Meta(gt=0, lt=1, description="the guarantee's failure probability, well below one in all people")
+    ] = 1e-5
+    epsilon_budget: Annotated[
+        float, Meta(gt=0, le=1e6, description="a round that would charge the ledger beyond it is refused")
+    ] = 10.0
+    learning_rate: Annotated[float, Meta(gt=0, le=100, description="of the phones")] = 0.05
+    epochs: Annotated[int, Meta(ge=1, le=100, description="passes of a phone over its own examples")] = 1
 
 
 class Fleet(Section, frozen=True):

@@ -65,10 +65,8 @@ def _refuse_unknown(given: object, struct: inspect.StructType, path: tuple[str, 
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
             guess = f"did you mean {near[0]!r}? " if near else ""
-            where, what = (f"[{'.'.join(path)}]", "keys") if path else (FILENAME, "sections")
-            raise ConfigError(
-                f"{where} has no {what[:-1]} {key!r}: {guess}Its {what} are {', '.join(fields) or 'none'}"
-            )
+            where, what = (f"[{'.'.join(path)}]", "key") if path else (FILENAME, "section")
+            raise ConfigError(f"{where} has no {what} {key!r}: {guess}It has {', '.join(fields) or 'none'}")
         inner = fields[key]
         if isinstance(inner, inspect.StructType):
             _refuse_unknown(value, inner, (*path, key))

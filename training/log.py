@@ -16,6 +16,7 @@ import polars as pl
 from contracts.errors import DataError
 from contracts.events import EventType
 from contracts.project import COMPLETEJOURNEY, Columns, Data
+from training.columns import scan, unreadable
 from training.times import milliseconds
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -115,13 +116,8 @@ def _files(data: Data) -> list[Path]:
 
 def _read(path: Path, columns: Columns, required: bool) -> pl.DataFrame:
     """The mapped columns of a CSV or Parquet file; of a products file only the item column must be there."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: [data] names a CSV or Parquet file, or source = {COMPLETEJOURNEY!r}")
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            lazy = pl.scan_parquet(path)
-        else:
-            lazy = pl.scan_csv(path, infer_schema_length=10_000, try_parse_dates=False)
+        lazy = scan(path)
         present = lazy.collect_schema().names()
         wanted = {column for column in columns.__struct_fields__ if getattr(columns, column)}
         item_fields = {"item", *ITEM_FIELDS}
@@ -129,10 +125,8 @@ def _read(path: Path, columns: Columns, required: bool) -> pl.DataFrame:
         _require(path, present, columns, sorted(must))
         names = {getattr(columns, field) for field in (wanted if required else wanted & item_fields)}
         return lazy.select([name for name in present if name in names]).collect()
-    except pl.exceptions.NoDataError:
-        raise DataError(f"{path} is empty: an event log needs a header and at least one row") from None
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} cannot be read as {path.suffix or 'CSV'}: {str(error).splitlines()[0]}") from None
+        raise unreadable(path, error) from None
 
 
 def _require(path: Path, present: Sequence[str], columns: Columns, fields: Sequence[str]) -> None:

@@ -116,16 +116,28 @@ class Prepared:
         return np.searchsorted(self.basket_person, np.arange(len(self.pseudonym) + 1)).astype(np.int64)
 
 
+def load_record(folder: Path) -> PrepareRecord:
+    """Read the record of a preparation.
+
+    Raises:
+        RunError: if the folder holds none.
+    """
+    try:
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=PrepareRecord)
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{folder} holds no prepared log ({error}): run pocketrec prepare") from None
+
+
 def load_prepared(folder: Path) -> Prepared:
     """Read what `training.prepare.prepare` wrote.
 
     Raises:
         RunError: if the folder holds no complete preparation.
     """
+    record = load_record(folder)
     try:
-        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=PrepareRecord)
         events, items, people = (pl.read_parquet(folder / name) for name in (EVENTS, ITEMS, PEOPLE))
-    except (OSError, msgspec.DecodeError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{folder} holds no prepared log ({error}): run pocketrec prepare") from None
     text = {name: ["", *items[name].to_list()] for name in ("item_id", "category", "department", "brand", "name")}
     numbers = {name: np.concatenate([[0], items[name].to_numpy()]) for name in ("price_minor", "people")}

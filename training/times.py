@@ -96,7 +96,7 @@ def _dates(column: pl.Series) -> pl.Series | None:
     return column.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("ms"))
 
 
-def _check_years(middle: object, ticks: int, name: str, hint: str) -> None:
+def _check_years(middle: float | None, ticks: int, name: str, hint: str) -> None:
     """Refuse a column whose median time lies outside the years that a log can be from."""
     if middle is None:
         raise DataError(f"column {name!r} has no time in any row")
