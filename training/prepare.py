@@ -12,7 +12,7 @@ from contracts.events import EVENT_CODES
 from contracts.project import COMPLETEJOURNEY, Project
 from contracts.summary import HOUR_MS
 from training.clean import clean
-from training.log import COMPLETEJOURNEY_ORIGIN, UNKNOWN, read_log
+from training.log import COMPLETEJOURNEY_ORIGIN, read_log
 from training.prepared import (
     CENTRAL,
     EVENTS,
@@ -33,7 +33,9 @@ Progress = Callable[[str, int, int], None]
 
 PHONE_TEST_BASKETS = 3  # a phone's life must show something: baskets in the test weeks,
 PHONE_EARLIER_BASKETS = 10  # and before them
+LEAST_PEOPLE_PER_PHONE = 4  # in a small log most people stay central
 MINIMUM_ITEMS = 2
+UNKNOWN = "unknown"  # category, department or brand of an item for which the log states none
 STAGES = ("read", "clean", "join baskets", "choose phones", "make the catalogue", "number", "write")
 
 
@@ -68,7 +70,7 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
     begin()
     boundaries = split_by_time(lines["time_ms"].min(), lines["time_ms"].max(), project.split)
     people = _people(lines, boundaries, project, key)
-    lines = lines.join(people.select("person", "pseudonym", "role"), on="person").drop("person")
+    lines = lines.join(people, on="person").drop("person")
     begin()
     catalogue, rare = _catalogue(lines, log.items, boundaries, project.clean.minimum_people)
     known = pl.col("item").is_not_null()
@@ -146,28 +148,36 @@ def _join_baskets(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _people(lines: pl.DataFrame, boundaries: Boundaries, project: Project, key: bytes) -> pl.DataFrame:
-    """Each person's pseudonym and role.
+    """Each person's rank, pseudonym and role.
 
-    The phones are the first of the eligible people in the order of a hash of seed and pseudonym: a choice that no
-    version of a random generator changes.
+    People are ranked by what they did. A rank by id would betray the id, and one by pseudonym would make every
+    result depend on the secret key. Phones are drawn by a hash of seed and rank, a choice that no version of a random
+    generator changes.
     """
-    people = lines.select(pl.col("person").unique().sort())
-    names = pseudonyms(people["person"], key)
     test = pl.col("time_ms") >= boundaries.validation_end_ms
-    baskets = lines.unique(["person", "basket_key"])
-    eligible = (
-        baskets.group_by("person")
-        .agg(later=test.sum(), earlier=(~test).sum())
-        .filter(pl.col("later") >= PHONE_TEST_BASKETS, pl.col("earlier") >= PHONE_EARLIER_BASKETS)
+    basket = pl.col("basket_key")
+    people = lines.group_by("person").agg(
+        first=pl.min("time_ms"),
+        last=pl.max("time_ms"),
+        lines=pl.len(),
+        pieces=pl.sum("quantity"),
+        amount=pl.sum("amount"),
+        least=pl.min("item_id"),
+        most=pl.max("item_id"),
+        later=basket.filter(test).n_unique(),
+        earlier=basket.filter(~test).n_unique(),
     )
-    people = people.with_columns(pseudonym=pl.Series(names, dtype=pl.String))
+    people = people.sort("first", "last", "lines", "pieces", "amount", "least", "most", "person").with_row_index("rank")
+    eligible = people.filter(pl.col("later") >= PHONE_TEST_BASKETS, pl.col("earlier") >= PHONE_EARLIER_BASKETS)
     drawn = sorted(
-        people.join(eligible, on="person", how="semi")["pseudonym"],
-        key=lambda name: hashlib.sha256(f"{project.project.seed} {name}".encode()).digest(),
+        eligible["rank"], key=lambda rank: hashlib.sha256(f"{project.project.seed} {rank}".encode()).digest()
     )
-    phones = drawn[: min(project.fleet.phones, people.height // 4)]
-    return people.with_columns(
-        role=pl.when(pl.col("pseudonym").is_in(phones)).then(pl.lit(PHONE)).otherwise(pl.lit(CENTRAL))
+    phones = drawn[: min(project.fleet.phones, people.height // LEAST_PEOPLE_PER_PHONE)]
+    return people.select(
+        "person",
+        "rank",
+        pseudonym=pl.Series(pseudonyms(people["person"], key), dtype=pl.String),
+        role=pl.when(pl.col("rank").is_in(phones)).then(pl.lit(PHONE)).otherwise(pl.lit(CENTRAL)),
     )
 
 
@@ -207,8 +217,8 @@ def _catalogue(
 
 
 def _number(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Dense numbers for people (in the order of their pseudonyms) and baskets; and the people with their roles."""
-    people = lines.select("pseudonym", "role").unique().sort("pseudonym").with_row_index("person")
+    """Dense numbers for people (in the order of their ranks) and baskets; and the people with their roles."""
+    people = lines.select("rank", "pseudonym", "role").unique().sort("rank").with_row_index("person")
     people = people.select(pl.col("person").cast(pl.Int32), "pseudonym", "role")
     codes = {kind.value: code for kind, code in EVENT_CODES.items()}
     ordered = lines.join(people.select("pseudonym", "person"), on="pseudonym").sort(
