@@ -40,6 +40,6 @@ def decode(data: bytes | msgspec.Raw, type: type[T], format: str = "application/
             return msgspec.json.decode(data, type=type)
         if format == "application/msgpack":
             return msgspec.msgpack.decode(data, type=type)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: nested too deeply
         raise WireError(f"not a valid {type.__name__}: {error}") from None
     raise WireError(f"content type {format!r} is not known: use one of {', '.join(FORMATS)}")

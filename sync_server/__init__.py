@@ -1,0 +1,1 @@
+"""The sync server: what phones and tills send becomes one true profile per person, exactly once."""

@@ -1,0 +1,126 @@
+"""The HTTP service: reads bodies within their limits, calls the store in a thread, answers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from litestar import Litestar, Request, Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.static_files import create_static_files_router
+from sqlalchemy import select
+
+from contracts.codec import decode, encode
+from contracts.errors import AuthenticationError, PermissionDenied, WireError
+from contracts.rounds import RoundUpdate
+from contracts.sync import EnrolRequest, SyncRequest
+from sync_server import devices, openapi, rounds, tables
+from sync_server.settings import ServerSettings
+from sync_server.sql_store import open_store
+from sync_server.store import Store
+from sync_server.sync import sync
+from sync_server.wire import JSON, Body, answer, problem, read_body
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: ServerSettings) -> Litestar:
+    """The service over one store, which is opened (and migrated) when the application starts."""
+    repository = Path(settings.repository)
+    repository.mkdir(parents=True, exist_ok=True)  # phones may sync before the first bundle is published
+
+    @asynccontextmanager
+    async def opened_store(app: Litestar) -> AsyncIterator[None]:
+        store = await asyncio.to_thread(open_store, settings.database_url, settings.clock())
+        app.state.store = store
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(store.close)
+
+    def signed(store: Store, request: Request, body: Body) -> str:
+        return devices.authenticate(store, request.headers.get("authorization"), body.sent)
+
+    @post("/v1/devices")
+    async def enrol_device(request: Request) -> Response:
+        store: Store = request.app.state.store
+        body = await read_body(request, settings.max_body_bytes)
+
+        def work() -> Response:
+            wanted = decode(body.decoded(settings.max_decoded_bytes), EnrolRequest, body.format)
+            return answer(devices.enrol(store, wanted, settings.staff_token), request, body.format)
+
+        return await asyncio.to_thread(work)
+
+    @post("/v1/sync")
+    async def sync_device(request: Request) -> Response:
+        store: Store = request.app.state.store
+        body = await read_body(request, settings.max_body_bytes)
+
+        def work() -> Response:
+            device_id = signed(store, request, body)
+            wanted = decode(body.decoded(settings.max_decoded_bytes), SyncRequest, body.format)
+            return answer(sync(store, settings, device_id, wanted, body.format), request, body.format)
+
+        return await asyncio.to_thread(work)
+
+    @post("/v1/rounds/{task_id:str}")
+    async def hand_in(request: Request, task_id: str) -> Response:
+        store: Store = request.app.state.store
+        body = await read_body(request, settings.max_body_bytes)
+
+        def work() -> Response:
+            signed(store, request, body)
+            update = decode(body.decoded(settings.max_decoded_bytes), RoundUpdate, body.format)
+            if update.task_id != task_id:
+                raise WireError("the body names another task than the address: send both the same")
+            return answer(rounds.submit(store, update), request, body.format)
+
+        return await asyncio.to_thread(work)
+
+    @get("/healthz", sync_to_thread=False)
+    def healthz() -> Response:
+        return Response(encode({"status": "ok"}), media_type=JSON)
+
+    @get("/readyz", sync_to_thread=True)
+    def readyz(request: Request) -> Response:
+        store: Store = request.app.state.store
+        with store.read() as connection:
+            generation = connection.execute(select(tables.store.c.generation)).scalar_one()
+        return Response(encode({"status": "ready", "generation": generation}), media_type=JSON)
+
+    described = encode(openapi.document(settings.repository_path))
+
+    @get("/schema", sync_to_thread=False)
+    def schema() -> Response:
+        return Response(described, media_type=JSON)
+
+    return Litestar(
+        [
+            enrol_device,
+            sync_device,
+            hand_in,
+            healthz,
+            readyz,
+            schema,
+            create_static_files_router(settings.repository_path, [repository], resolve_symlinks=True),
+        ],
+        lifespan=[opened_store],
+        exception_handlers={Exception: _problem_of},
+        openapi_config=None,
+        request_max_body_size=None,  # `read_body` counts, and names the limit
+    )
+
+
+def _problem_of(request: Request, error: Exception) -> Response:
+    """Every error as a Problem; only what nobody foresaw is a 5xx, and is logged."""
+    if isinstance(error, (WireError, AuthenticationError, PermissionDenied)):
+        return problem(error.http_status, str(error))
+    if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return problem(error.status_code, error.detail)
+    _log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed and has noted why: send the request again later"
+    )

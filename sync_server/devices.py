@@ -1,0 +1,107 @@
+"""Devices: enrolment, and the signature that every later request carries."""
+
+import base64
+import binascii
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, Row, insert, select, update
+
+from contracts.errors import AuthenticationError, PermissionDenied
+from contracts.identity import DeviceRole
+from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse
+from sync_server.store import Store
+from sync_server.tables import devices
+
+FIRST_EPOCH = 1
+
+
+@dataclass(frozen=True)
+class Device:
+    device_id: str
+    role: DeviceRole
+    epoch: int  # the newest one issued
+    owner_id: int | None  # the current owner, as last proven
+
+
+def enrol(store: Store, request: EnrolRequest, staff_token: str) -> EnrolResponse:
+    """Enrol a device's key.
+
+    A key that is enrolled already keeps its device and gets a new epoch: whoever enrols again has lost track of what
+    it sent.
+
+    Raises:
+        AuthenticationError: if a till does not show the staff's token.
+        PermissionDenied: if the key is enrolled in another role.
+    """
+    shown = (request.staff_token or "").encode()
+    if request.role is DeviceRole.TILL and not hmac.compare_digest(shown, staff_token.encode()):
+        raise AuthenticationError("a till enrols with the staff's ingest token: send it as staff_token")
+    with store.write() as connection:
+        known = connection.execute(select(devices).where(devices.c.public_key == request.public_key)).one_or_none()
+        if known is None:
+            device = Device(secrets.token_hex(16), request.role, FIRST_EPOCH, None)
+            row = {"device_id": device.device_id, "role": device.role, "epoch": device.epoch}
+            now = store.now_ms()
+            connection.execute(insert(devices).values(**row, public_key=request.public_key, enrolled_at=now))
+        else:
+            device = _device(known)
+            if device.role is not request.role:
+                raise PermissionDenied(f"this key is enrolled as a {device.role}: enrol a {request.role} with its own")
+            device = issue_epoch(connection, device)
+    return EnrolResponse(device_id=device.device_id, epoch=device.epoch, generation=store.generation)
+
+
+def issue_epoch(connection: Connection, device: Device, at_least: int = 0) -> Device:
+    """The device with an epoch that nobody holds, nor is below `at_least`."""
+    epoch = max(device.epoch + 1, at_least)
+    connection.execute(update(devices).where(devices.c.device_id == device.device_id).values(epoch=epoch))
+    return Device(device.device_id, device.role, epoch, device.owner_id)
+
+
+def load(connection: Connection, device_id: str) -> Device:
+    """The device as it is now; it must exist."""
+    return _device(connection.execute(select(devices).where(devices.c.device_id == device_id)).one())
+
+
+def seen(connection: Connection, device: Device, owner_id: int | None, now_ms: int) -> None:
+    """Note a sync, and who is using the device."""
+    mine = devices.c.device_id == device.device_id
+    connection.execute(update(devices).where(mine).values(synced_at=now_ms, owner_id=owner_id))
+
+
+def authenticate(store: Store, authorization: str | None, body: bytes) -> str:
+    """The id of the device that signed a body.
+
+    Args:
+        authorization: the header, `PocketrecDevice <device_id>.<base64url signature>`.
+        body: as sent, before decompression.
+
+    Raises:
+        AuthenticationError: if the header is missing or malformed, the device unknown or the signature wrong.
+    """
+    scheme, _, credentials = (authorization or "").partition(" ")
+    device_id, dot, signature = credentials.strip().rpartition(".")
+    if scheme != SIGNATURE_SCHEME or not (device_id and dot and signature):
+        raise AuthenticationError(
+            f"send the header Authorization: {SIGNATURE_SCHEME} <device_id>.<base64url signature>"
+        )
+    with store.read() as connection:
+        key = connection.execute(select(devices.c.public_key).where(devices.c.device_id == device_id)).scalar()
+    if key is None:
+        raise AuthenticationError(f"device {device_id!r} is not enrolled here: enrol with POST /v1/devices")
+    try:
+        raw = base64.b64decode(signature + "=" * (-len(signature) % 4), altchars=b"-_", validate=True)
+        Ed25519PublicKey.from_public_bytes(key).verify(raw, body)
+    except (binascii.Error, ValueError, InvalidSignature):
+        raise AuthenticationError(
+            f"the signature of device {device_id!r} does not fit this body: sign the body as sent, after compression"
+        ) from None
+    return device_id
+
+
+def _device(row: Row) -> Device:
+    return Device(row.device_id, DeviceRole(row.role), row.epoch, row.owner_id)

@@ -1,0 +1,44 @@
+"""What an operator decides about a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from contracts.errors import ConfigError
+from contracts.sync import MAX_BODY_BYTES, MAX_DECODED_BYTES
+from sync_server.clock import Clock, FileClock, SystemClock
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one server; the JSON file of `python -m sync_server` has the same keys, bytes in base64."""
+
+    database_url: str  # SQLAlchemy's, for instance sqlite:////var/lib/pocketrec/sync.sqlite
+    staff_token: Annotated[str, Meta(min_length=16)]  # lets a till enrol
+    identity_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # the identity provider's raw Ed25519 public key
+    identity_audience: str  # the `aud` that its tokens must name
+    repository: str  # folder of the TUF repository with metadata/ and targets/; also tells the newest bundle
+    repository_path: Annotated[str, Meta(pattern="^/[a-z0-9_-]+$")] = "/repository"  # where it is served
+    clock_file: str | None = None  # read the time from this file (see FileClock) instead of the machine's clock
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = MAX_BODY_BYTES
+    max_decoded_bytes: Annotated[int, Meta(ge=1024)] = MAX_DECODED_BYTES
+    retry_changed_s: Annotated[int, Meta(ge=1)] = 60  # come back after so long where something changed
+    retry_idle_s: Annotated[int, Meta(ge=1)] = 900  # and after so long where nothing did
+
+    def clock(self) -> Clock:
+        return SystemClock() if self.clock_file is None else FileClock(Path(self.clock_file))
+
+
+def load_settings(path: Path) -> ServerSettings:
+    """Settings from a JSON file.
+
+    Raises:
+        ConfigError: if the file is missing, no JSON, or its keys or values are not those of `ServerSettings`.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ServerSettings)
+    except OSError as error:
+        raise ConfigError(f"settings file {path} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"settings file {path} is not valid: {error}") from None

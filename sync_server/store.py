@@ -1,0 +1,33 @@
+"""What the server asks of a database."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+
+class Store(Protocol):
+    """A database of the schema in `sync_server.tables`, spoken to in SQLAlchemy Core.
+
+    The server keeps no state beside it. The gateways of federated rounds open the same database from their own
+    processes.
+    """
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A read-only transaction that sees one moment of the store."""
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes: durable when the block ends, undone if it raises.
+
+        Writers take turns: what a write transaction has read nobody changes before it ends, and stamps are
+        committed in their order.
+        """
+
+    def now_ms(self) -> int:
+        """The server's time, milliseconds since 1970."""
+
+    @property
+    def generation(self) -> str:
+        """Names this life of the store; a restored backup has a new one."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,197 @@
+"""The schema. `migrations/` creates it; a test holds the two together.
+
+Times are milliseconds since 1970 by the server's clock. A `stamp` is the store-wide change number of the transaction
+that last changed the row.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+Key = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only under the name INTEGER
+
+store = Table(
+    "store",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # one row, number 1
+    Column("generation", String(64), nullable=False),
+    Column("changes", BigInteger, nullable=False),  # the last stamp given out
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("public_key", LargeBinary(32), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("epoch", BigInteger, nullable=False),  # the newest one issued
+    Column("enrolled_at", BigInteger, nullable=False),
+    Column("synced_at", BigInteger),
+    Column("owner_id", Key),  # the current owner, once proven
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("owner", String(128), nullable=False, unique=True),
+    Column("person_id", Key, nullable=False, index=True),  # the smallest id among the owners linked to this one
+    Column("stamp", BigInteger, nullable=False),  # when it appeared or was linked
+    sqlite_autoincrement=True,
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("first_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("second_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("device_id", String(128), nullable=False),  # which showed the token that says so
+    Column("linked_at", BigInteger, nullable=False),
+)
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("owner_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("device_id", String(128), ForeignKey("devices.device_id"), primary_key=True),
+    Column("proven_at", BigInteger, nullable=False),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("owner_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("purpose", String(32), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("granted", Boolean, nullable=False),
+    Column("stamp", BigInteger, nullable=False),
+)
+
+consent_facts = Table(
+    "consent_facts",
+    metadata,
+    Column("owner_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("fact_id", String(128), primary_key=True),
+    Column("purpose", String(32), nullable=False),
+    Column("granted", Boolean, nullable=False),
+    Column("cites", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),  # the standing version afterwards
+    Column("applied", Boolean, nullable=False),
+    Column("device_id", String(128), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("payload_hash", LargeBinary(32), nullable=False),
+    Column("verdict", String(16), nullable=False),  # accepted, quarantined or refused: given once, for ever
+    Column("reason", Text, nullable=False),
+    Column("owner_id", Key),  # of accepted events, as are the following
+    Column("occurred_ms", BigInteger),  # fixed at first acceptance
+    Column("uncertain", Boolean),
+    Column("profiled", Boolean),  # whether it entered the owner's profile
+    Column("payload", LargeBinary),  # canonical JSON of accepted events; what was sent of quarantined ones
+    Column("received_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+quarantine = Table(  # poison events without a readable key
+    "quarantine",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("payload_hash", LargeBinary(32), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+)
+
+settled_ranges = Table(  # received or dropped: disjoint, not adjacent
+    "settled_ranges",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+)
+
+dropped_ranges = Table(
+    "dropped_ranges",
+    metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("last", BigInteger, primary_key=True),
+    Column("counts", Text, nullable=False),  # JSON, by event type
+    Column("received_at", BigInteger, nullable=False),
+)
+
+item_activities = Table(
+    "item_activities",
+    metadata,
+    Column("owner_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("item_id", String(128), primary_key=True),
+    Column("weight", Text, nullable=False),  # decimal digits: a weight doubles every 120 days and outgrows 64 bits
+    Column("last_hour", BigInteger, nullable=False),
+    Column("event", Integer, nullable=False),
+    Column("stamp", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("item_activities_stamp", item_activities.c.owner_id, item_activities.c.stamp)
+
+order_lines = Table(
+    "order_lines",
+    metadata,
+    Column("owner_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("order_id", String(128), primary_key=True),
+    Column("item_id", String(128), primary_key=True),
+    Column("hour", BigInteger, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("refunded", Boolean, nullable=False),
+    Column("stamp", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("order_lines_stamp", order_lines.c.owner_id, order_lines.c.stamp)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("round_id", String(128), primary_key=True),
+    Column("gateway", String(128), primary_key=True),
+    Column("bundle_version", BigInteger, nullable=False),
+    Column("adapter", LargeBinary, nullable=False),
+    Column("clipping_norm", Float, nullable=False),
+    Column("learning_rate", Float, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("deadline", BigInteger, nullable=False),
+    Column("closed", Boolean, nullable=False),
+)
+
+round_tasks = Table(
+    "round_tasks",
+    metadata,
+    Column("task_id", String(128), primary_key=True),
+    Column("round_id", String(128), nullable=False),
+    Column("gateway", String(128), nullable=False),
+    Column("person_id", Key, ForeignKey("owners.id"), nullable=False, index=True),  # as frozen when the round opened
+    Column("delta", LargeBinary),
+    Column("answered_at", BigInteger),
+    UniqueConstraint("round_id", "person_id"),
+)

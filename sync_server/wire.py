@@ -1,0 +1,104 @@
+"""Bodies: read within limits, decompressed within limits, answered in the format of the request."""
+
+import zlib
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+
+import zstandard
+from litestar import Request, Response
+
+from contracts.codec import FORMATS, encode
+from contracts.errors import LimitError, WireError
+from contracts.sync import Problem
+from sync_server.openapi import PROBLEM_TYPE
+
+JSON, MESSAGEPACK = FORMATS
+
+MAX_WINDOW_BYTES = 2**23  # memory that one zstd stream may claim; levels up to 19 keep within it
+MIN_COMPRESSED_BYTES = 1024  # smaller answers are sent as they are
+
+
+@dataclass(frozen=True)
+class Body:
+    sent: bytes  # as it came, which is what the device signed
+    encoding: str  # content coding, empty for none
+    format: str  # one of `contracts.codec.FORMATS`
+
+    def decoded(self, max_decoded_bytes: int) -> bytes:
+        """The body decompressed.
+
+        Raises:
+            WireError: if the coding is unknown or the body is damaged.
+            LimitError: if it decompresses to more than the limit.
+        """
+        return decompress(self.sent, self.encoding, max_decoded_bytes)
+
+
+async def read_body(request: Request, max_body_bytes: int) -> Body:
+    """Read a request's body.
+
+    Raises:
+        WireError: if the content type is none of `FORMATS`.
+        LimitError: if the body is longer than the limit.
+    """
+    format = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if format not in FORMATS:
+        raise WireError(f"content type {format!r} is not known: use one of {', '.join(FORMATS)}")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_body_bytes:
+            raise LimitError(f"the body is longer than max_body_bytes = {max_body_bytes}: send fewer events at once")
+        chunks.append(chunk)
+    return Body(b"".join(chunks), request.headers.get("content-encoding", "").strip().lower(), format)
+
+
+def decompress(data: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Undo a content coding without ever holding more than the limit.
+
+    Raises:
+        WireError: if the coding is unknown or the data is damaged.
+        LimitError: if the result would be longer than `max_bytes`.
+    """
+    try:
+        if encoding in ("", "identity"):
+            plain = data
+        elif encoding == "zstd":
+            unzstd = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+            plain = unzstd.stream_reader(BytesIO(data)).read(max_bytes + 1)
+        elif encoding == "gzip":
+            gunzip = zlib.decompressobj(wbits=31)
+            plain = gunzip.decompress(data, max_bytes + 1)
+            if len(plain) <= max_bytes and (not gunzip.eof or gunzip.unused_data):
+                raise WireError("the gzip body is cut short or goes on after its end: send it again")
+        else:
+            raise WireError(f"content encoding {encoding!r} is not known: use zstd, gzip or none")
+    except (zstandard.ZstdError, zlib.error) as error:
+        raise WireError(f"the {encoding} body is damaged ({error}): send it again") from None
+    if len(plain) > max_bytes:
+        raise LimitError(f"the body decompresses to more than max_decoded_bytes = {max_bytes}: send fewer events")
+    return plain
+
+
+def answer(value: object, request: Request, format: str) -> Response:
+    """An answer in the format of the request, compressed where the device takes zstd.
+
+    MessagePack has no integers above 64 bits, which weights outgrow some fifteen years after their epoch: an answer
+    that holds one is JSON, and says so.
+    """
+    try:
+        content = encode(value, format)
+    except OverflowError:
+        content, format = encode(value, JSON), JSON
+    headers = {"vary": "accept-encoding"}
+    if len(content) >= MIN_COMPRESSED_BYTES and "zstd" in request.headers.get("accept-encoding", ""):
+        content = zstandard.compress(content)
+        headers["content-encoding"] = "zstd"
+    return Response(content, status_code=200, media_type=format, headers=headers)
+
+
+def problem(status: int, detail: str) -> Response:
+    """An answer that is no success; always JSON."""
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    return Response(encode(body), status_code=status, media_type=PROBLEM_TYPE)
