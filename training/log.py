@@ -97,7 +97,8 @@ def read_log(data: Data, currency: str) -> Log:
         currency=pl.when(numbers["price_minor"].is_not_null()).then(pl.lit(currency)),
     )
     files = [source, products] if products else [source]
-    return Log(frame, _items(rows, source, products, columns), _sha256(files), int(numbers["measured"].sum()))
+    items = _items(rows, present, source, products, columns)
+    return Log(frame, items, _sha256(files), int(numbers["measured"].sum()))
 
 
 def _files(data: Data) -> tuple[Path, Path | None]:
@@ -141,7 +142,10 @@ def _require(path: Path, present: Sequence[str], columns: Columns, field: str) -
 
 
 def _text(column: pl.Series) -> pl.Series:
-    """Ids as text; whole floats lose their `.0`, which pandas gives to integers beside missing ones."""
+    """Ids and words as text, null where empty.
+
+    Whole floats lose their `.0`, which pandas gives to integers beside missing ones.
+    """
     if column.dtype.is_float():
         column = column.fill_nan(None)
         if (column == column.floor()).all():
@@ -168,10 +172,11 @@ def _types(rows: pl.DataFrame, columns: Columns, words: dict[str, EventType]) ->
     return given.replace(known)
 
 
-def _items(rows: pl.DataFrame, source: Path, products: Path | None, columns: Columns) -> pl.DataFrame:
+def _items(
+    rows: pl.DataFrame, present: Sequence[str], source: Path, products: Path | None, columns: Columns
+) -> pl.DataFrame:
     """One row per item; what the products file does not state is taken from the log's last row of the item."""
     tables = [rows]
-    present = rows.columns
     if products is not None:
         lazy, names = _scan(products, columns)
         _require(products, names, columns, "item")
@@ -184,7 +189,7 @@ def _items(rows: pl.DataFrame, source: Path, products: Path | None, columns: Col
         _require(products or source, present, columns, field)
         for table in (table for table in tables if name in table.columns):
             stated = (
-                pl.DataFrame({"item_id": _text(table[columns.item]), "stated": table[name].cast(pl.String)})
+                pl.DataFrame({"item_id": _text(table[columns.item]), "stated": _text(table[name])})
                 .drop_nulls()
                 .unique("item_id", keep="last", maintain_order=True)
             )
