@@ -1,4 +1,4 @@
-"""Which of pocketrec's own modules a step runs: those its entry module imports, directly or not.
+"""Which of pocketrec's own files a step depends on: its entry module and all that it imports, directly or not.
 
 A step's result is reused only while none of them has changed.
 """
@@ -7,59 +7,49 @@ import ast
 import hashlib
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGES = frozenset(
-    ("contracts", "training", "compression", "export", "sync_server", "federated", "device_sim", "pocketrec")
-)
+ROOT = Path(__file__).resolve().parent.parent  # the folder of all packages
 
 
-def source_digest(*modules: str) -> str:
-    """SHA-256 in hexadecimal over the sources of modules and of every module of ours that they import.
+def source_digest(*modules: str, root: Path = ROOT) -> str:
+    """SHA-256 in hexadecimal over modules, every module of ours that they import, and the data files beside them.
 
     Imports inside functions count as well; imports by a computed name do not.
     """
     digest = hashlib.sha256()
-    for name in sorted(_closure(modules)):
-        path = _path(name)
-        if path is not None:
-            digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for path in sorted(_files(modules, root)):
+        digest.update(f"{path.relative_to(root).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-def _closure(modules: tuple[str, ...]) -> set[str]:
-    seen: set[str] = set()
+def _files(modules: tuple[str, ...], root: Path) -> set[Path]:
+    found: set[Path] = set()
     waiting = list(modules)
     while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting.extend(_imports(name))
-    return seen
+        path = _path(waiting.pop(), root)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        found.update(each for each in path.parent.iterdir() if each.is_file() and each.suffix not in (".py", ".pyc"))
+        waiting.extend(_imports(path.read_bytes()))
+    return found
+
+
+def _path(module: str, root: Path) -> Path | None:
+    """A module's file; None where it is not one of ours, or the name of something inside a module."""
+    base = root.joinpath(*module.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
 
 
 @cache
-def _path(module: str) -> Path | None:
-    """A module's file; None where the name is not a module but something inside one."""
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:  # `package.module.name`
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
-
-
-@cache
-def _imports(module: str) -> frozenset[str]:
-    path = _path(module)
-    if path is None or path.suffix != ".py":
-        return frozenset()
-    names = _named(ast.parse(path.read_bytes()))
-    return frozenset(name for name in names if name.partition(".")[0] in PACKAGES and _path(name) is not None)
+def _imports(source: bytes) -> frozenset[str]:
+    return frozenset(_named(ast.parse(source)))
 
 
 def _named(tree: ast.AST) -> Iterator[str]:
-    """Absolute names of modules that are imported; `from a import b` may mean the module a.b."""
+    """Absolute names of what is imported; in `from a import b`, b may be the module a.b."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
