@@ -110,6 +110,7 @@ def create_app(settings: ServerSettings) -> Litestar:
         lifespan=[opened_store],
         exception_handlers={Exception: _problem_of},
         openapi_config=None,
+        logging_config=None,  # whoever runs the service decides where logs go
         request_max_body_size=None,  # `read_body` counts, and names the limit
     )
 

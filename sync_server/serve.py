@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import socket
+import threading
+import time
 from functools import partial
 from typing import Any
 
@@ -14,6 +16,15 @@ from sync_server.app import create_app
 from sync_server.settings import ServerSettings
 
 GRACE_S = 30  # what was taken is finished before a worker is ended by force
+POLL_S = 0.01
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"errors": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}},
+    "loggers": {"_granian": {"handlers": ["errors"], "propagate": False}},
+    "root": {"handlers": ["errors"], "level": "WARNING"},
+}
 
 
 def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 8080, workers: int = 1) -> None:
@@ -62,12 +73,23 @@ def _options(host: str, port: int) -> dict[str, Any]:
         "port": port,
         "interface": Interfaces.ASGI,
         "websockets": False,
+        "log_dictconfig": LOGGING,
         "log_level": LogLevels.error,
     }
 
 
 def _announce(host: str, port: int) -> None:
-    print(f"pocketrec sync server on http://{host}:{port}", flush=True)
+    """Print the address once connections are taken; granian has no hook for that, so try until one is."""
+
+    def wait_and_print() -> None:
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex((host, port)) == 0:
+                    break
+            time.sleep(POLL_S)
+        print(f"pocketrec sync server on http://{host}:{port}", flush=True)
+
+    threading.Thread(target=wait_and_print, daemon=True).start()
 
 
 def _bindable(host: str, port: int) -> int:

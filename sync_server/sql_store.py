@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from contracts.errors import ConfigError
 from sync_server import tables
@@ -60,7 +60,7 @@ def open_store(database_url: str, clock: Clock | None = None) -> SqlStore:
         clock: the server's time, by default the machine's.
 
     Raises:
-        ConfigError: if the address is none, or not of a SQLite file.
+        ConfigError: if the address is none, or not of a SQLite file that can be opened.
     """
     try:
         url = make_url(database_url)
@@ -71,7 +71,13 @@ def open_store(database_url: str, clock: Clock | None = None) -> SqlStore:
     engine = create_engine(url.set(drivername="sqlite+pysqlite"), connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return SqlStore(engine, clock or SystemClock())
+    try:
+        return SqlStore(engine, clock or SystemClock())
+    except DatabaseError as error:
+        engine.dispose()
+        raise ConfigError(
+            f"database {url.database} cannot be opened ({error.orig}): use a file of this server"
+        ) from None
 
 
 def next_stamp(connection: Connection) -> int:

@@ -1,0 +1,322 @@
+"""A small world around a store: a clock that is set, an identity provider, and devices that speak the contracts."""
+
+import base64
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from contracts import codec
+from contracts.consent import ConsentFact, Purpose
+from contracts.events import Event, EventType, Money
+from contracts.identity import DeviceRole
+from contracts.rounds import RoundReceipt, RoundUpdate
+from contracts.summary import Summary
+from contracts.sync import EnrolRequest, EnrolResponse, ProfileDelta, SyncRequest, SyncResponse
+from sync_server import devices, rounds
+from sync_server.clock import MILLISECONDS
+from sync_server.settings import ServerSettings
+from sync_server.sql_store import SqlStore, open_store
+from sync_server.sync import sync
+
+AUDIENCE = "shop"
+STAFF_TOKEN = "a-staff-token-of-the-tests"
+START_MS = 1_700_000_000_000 - 1_700_000_000_000 % 3_600_000  # on the hour
+
+
+class SetClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self.time_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+
+class FileSetClock(SetClock):
+    """The same for a server in another process, through the file that its `FileClock` reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__()
+
+    @property
+    def time_ms(self) -> int:
+        return int(MILLISECONDS.unpack(self._path.read_bytes())[0])
+
+    @time_ms.setter
+    def time_ms(self, now_ms: int) -> None:
+        temporary = self._path.with_suffix(".new")
+        temporary.write_bytes(MILLISECONDS.pack(now_ms))
+        temporary.replace(self._path)
+
+
+class IdentityProvider:
+    """Signs tokens as the shop's identity provider does."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self.public_key = self._key.public_key().public_bytes_raw()
+
+    def token(self, sub: str, *also: str, exp_ms: int = START_MS + 10**11, aud: str = AUDIENCE, **extra: Any) -> str:
+        claims = {"sub": sub, "aud": aud, "exp": exp_ms // 1000, "also": list(also)} | extra
+        return jwt.encode(claims, self._key, algorithm="EdDSA")
+
+
+class LocalWire:
+    """Hands messages to the server's code, in this process."""
+
+    def __init__(self, store: SqlStore, settings: ServerSettings) -> None:
+        self._store, self._settings = store, settings
+
+    def enrol(self, request: EnrolRequest) -> EnrolResponse:
+        return devices.enrol(self._store, request, self._settings.staff_token)
+
+    def sync(self, device_id: str, request: SyncRequest, format: str) -> SyncResponse:
+        return sync(self._store, self._settings, device_id, request, format)
+
+    def submit(self, device_id: str, update: RoundUpdate) -> RoundReceipt:
+        return rounds.submit(self._store, update)
+
+
+class Device:
+    """A phone or a till. It numbers its events; the test decides which of them travel when, and how often."""
+
+    def __init__(self, world: "World", role: DeviceRole, key: Ed25519PrivateKey | None = None) -> None:
+        self.world = world
+        self.key = key or Ed25519PrivateKey.generate()
+        staff_token = STAFF_TOKEN if role is DeviceRole.TILL else None
+        public_key = self.key.public_key().public_bytes_raw()
+        enrolled = world.wire.enrol(EnrolRequest(public_key=public_key, role=role, staff_token=staff_token))
+        self.device_id, self.epoch, self.generation = enrolled.device_id, enrolled.epoch, enrolled.generation
+        self.owner = f"anonymous:{self.device_id}"
+        self.booted_ms = world.clock.now_ms() - 3_600_000
+        self.seq = 0
+
+    @property
+    def uptime_ms(self) -> int:
+        return self.world.clock.now_ms() - self.booted_ms
+
+    def event(self, item: str | None = "milk", type: EventType = EventType.PURCHASE, **fields: Any) -> Event:
+        """Something that happens now."""
+        defaults: dict[str, Any] = {
+            "device_id": self.device_id,
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "type": type,
+            "owner": self.owner,
+            "occurred_at": self.world.clock.now_ms(),
+            "boot_id": "boot",
+            "uptime_ms": self.uptime_ms,
+            "item_id": item,
+            "price": Money(199, "EUR"),
+        }
+        self.seq += 1
+        return Event(**(defaults | fields))
+
+    def request(self, *events: Event | msgspec.Raw, format: str = "application/json", **fields: Any) -> SyncRequest:
+        defaults: dict[str, Any] = {
+            "device_id": self.device_id,
+            "epoch": self.epoch,
+            "generation": self.generation,
+            "sent_at": self.world.clock.now_ms(),
+            "boot_id": "boot",
+            "uptime_ms": self.uptime_ms,
+            "events": tuple(
+                one if isinstance(one, msgspec.Raw) else msgspec.Raw(codec.encode(one, format)) for one in events
+            ),
+        }
+        return SyncRequest(**(defaults | fields))
+
+    def sync(self, *events: Event | msgspec.Raw, format: str = "application/json", **fields: Any) -> SyncResponse:
+        request = self.request(*events, format=format, **fields)
+        return self.world.wire.sync(self.device_id, request, format)
+
+    def log_in(self, login: str, *also: str, purposes: tuple[Purpose, ...] = tuple(Purpose)) -> SyncResponse:
+        """Use the device as this login from now on, proven, and allow purposes."""
+        self.owner = login
+        consents = tuple(self.fact(purpose) for purpose in purposes)
+        return self.sync(owner=login, identity_tokens=(self.world.provider.token(login, *also),), consents=consents)
+
+    def fact(self, purpose: Purpose, granted: bool = True, cites: int = 0, **fields: Any) -> ConsentFact:
+        defaults: dict[str, Any] = {"fact_id": f"{self.owner}/{purpose}/{granted}/{cites}", "owner": self.owner}
+        return ConsentFact(**(defaults | {"purpose": purpose, "granted": granted, "cites": cites} | fields))
+
+
+class World:
+    """A server's wire, its clock and whom it trusts."""
+
+    def __init__(self, wire: Any, clock: SetClock, provider: IdentityProvider, settings: ServerSettings) -> None:
+        self.wire, self.clock, self.provider, self.settings = wire, clock, provider, settings
+
+    def phone(self) -> Device:
+        return Device(self, DeviceRole.PHONE)
+
+    def till(self) -> Device:
+        return Device(self, DeviceRole.TILL)
+
+    def pass_hours(self, hours: float) -> None:
+        self.clock.time_ms += int(hours * 3_600_000)
+
+
+class LocalWorld(World):
+    """A world around a store in this process."""
+
+    def __init__(self, store: SqlStore, clock: SetClock, provider: IdentityProvider, settings: ServerSettings) -> None:
+        super().__init__(LocalWire(store, settings), clock, provider, settings)
+        self.store = store
+
+
+def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **fields: Any) -> ServerSettings:
+    defaults: dict[str, Any] = {
+        "database_url": database_url,
+        "staff_token": STAFF_TOKEN,
+        "identity_key": provider.public_key,
+        "identity_audience": AUDIENCE,
+        "repository": str(folder / "repository"),
+    }
+    return ServerSettings(**(defaults | fields))
+
+
+@contextmanager
+def local_world(folder: Path) -> Iterator[LocalWorld]:
+    provider, clock = IdentityProvider(), SetClock()
+    settings = settings_for(folder, provider, f"sqlite:///{folder / 'sync.sqlite'}")
+    store = open_store(settings.database_url, clock)
+    try:
+        yield LocalWorld(store, clock, provider, settings)
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[LocalWorld]:
+    with local_world(tmp_path) as created:
+        yield created
+
+
+@pytest.fixture(scope="session")
+def new_world() -> Callable[[Path], Any]:
+    """For tests that make many worlds."""
+    return local_world
+
+
+class HeldProfile:
+    """A phone's copy of a profile, kept by applying deltas."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.owners: tuple[str, ...] = ()
+        self.summary = Summary()
+
+    def apply(self, delta: ProfileDelta | None) -> None:
+        if delta is None:
+            return
+        assert delta.base_version in (0, self.version)
+        held = Summary() if delta.base_version == 0 else self.summary
+        self.summary = Summary(items={**held.items, **delta.items}, orders={**held.orders, **delta.orders})
+        self.version, self.owners = delta.version, delta.owners
+
+
+@pytest.fixture(scope="session")
+def held_profile() -> type[HeldProfile]:
+    return HeldProfile
+
+
+class HttpWire:
+    """Speaks to a server over HTTP, as a device does."""
+
+    def __init__(self, address: str) -> None:
+        self.http = httpx.Client(base_url=address, timeout=30)
+        self.keys: dict[str, Ed25519PrivateKey] = {}
+
+    def enrol(self, request: EnrolRequest) -> EnrolResponse:
+        return codec.decode(self.post("/v1/devices", codec.encode(request)).content, EnrolResponse)
+
+    def sync(self, device_id: str, request: SyncRequest, format: str) -> SyncResponse:
+        response = self.post("/v1/sync", codec.encode(request, format), device_id, **{"content-type": format})
+        assert response.status_code == 200, response.text
+        return codec.decode(response.content, SyncResponse, response.headers["content-type"].partition(";")[0])
+
+    def post(self, path: str, body: bytes, device_id: str | None = None, **headers: str) -> httpx.Response:
+        sent = {"content-type": "application/json"} | headers
+        if device_id is not None:
+            signature = base64.urlsafe_b64encode(self.keys[device_id].sign(body)).decode().rstrip("=")
+            sent["authorization"] = f"PocketrecDevice {device_id}.{signature}"
+        return self.http.post(path, content=body, headers=sent)
+
+
+class HttpWorld(World):
+    """A world around a server process."""
+
+    wire: HttpWire
+
+    def phone(self) -> Device:
+        return self._known(super().phone())
+
+    def till(self) -> Device:
+        return self._known(super().till())
+
+    def _known(self, device: Device) -> Device:
+        self.wire.keys[device.device_id] = device.key
+        return device
+
+
+class ServerProcess:
+    """`python -m sync_server` in a folder, which can be killed and started again."""
+
+    def __init__(self, folder: Path, **fields: Any) -> None:
+        self.provider = IdentityProvider()
+        clock_file = folder / "clock"
+        self.clock = FileSetClock(clock_file)
+        database_url = f"sqlite:///{folder / 'sync.sqlite'}"
+        self.settings = settings_for(folder, self.provider, database_url, clock_file=str(clock_file), **fields)
+        self._settings_file = folder / "settings.json"
+        self._settings_file.write_bytes(msgspec.json.encode(self.settings))
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *options: str) -> HttpWorld:
+        command = [sys.executable, "-m", "sync_server", "--settings", str(self._settings_file), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        address = self.process.stdout.readline().split()[-1]
+        return HttpWorld(HttpWire(address), self.clock, self.provider, self.settings)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=30)
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def http_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
+    """One server process for all tests that do not hurt it."""
+    server = ServerProcess(tmp_path_factory.mktemp("server"), max_decoded_bytes=2**20, max_body_bytes=2**19)
+    try:
+        yield server.start()
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.fixture
+def server_process(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that a test may hurt."""
+    server = ServerProcess(tmp_path)
+    yield server
+    if server.process is not None and server.process.poll() is None:
+        server.kill()

@@ -1,0 +1,267 @@
+"""The service over real HTTP: what it takes, and how it says no."""
+
+import gzip
+import re
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+import zstandard
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from contracts import codec
+from contracts.bundle import BundleTarget
+from contracts.identity import DeviceRole
+from contracts.rounds import RoundReceipt, RoundUpdate
+from contracts.sync import EnrolRequest, EnrolResponse, Problem, SyncRequest, SyncResponse, VerdictKind
+from sync_server import openapi
+from sync_server.app import create_app
+
+
+def problem(response: httpx.Response, status: int) -> str:
+    """The detail of an answer that must be a Problem with this status."""
+    assert response.headers["content-type"] == "application/problem+json"
+    body = codec.decode(response.content, Problem)
+    assert (response.status_code, body.status) == (status, status), body
+    return body.detail
+
+
+def kinds(response: SyncResponse) -> list[VerdictKind]:
+    return [verdict.kind for verdict in response.verdicts]
+
+
+@pytest.fixture
+def publish():
+    """Write what of a TUF repository the server reads: unsigned, for only phones verify signatures."""
+
+    def write(repository, targets, timestamp):
+        metadata, files = Path(repository, "metadata"), Path(repository, "targets")
+        metadata.mkdir(parents=True, exist_ok=True)
+        listed = {}
+        for path, data in targets.items():
+            (files / path).parent.mkdir(parents=True, exist_ok=True)
+            (files / path).write_bytes(data)
+            version = int(re.findall(r"\d+", path)[0])
+            custom = BundleTarget(kind="bundle", version=version, unpacked_sha256="0" * 64, unpacked_bytes=1)
+            listed[path] = {"custom": msgspec.to_builtins(custom)}
+        named = {
+            f"{timestamp}.targets.json": {"targets": listed},
+            f"{timestamp}.snapshot.json": {"meta": {"targets.json": {"version": timestamp}}},
+            "timestamp.json": {"meta": {"snapshot.json": {"version": timestamp}}},
+        }
+        for name, signed in named.items():
+            (metadata / name).write_bytes(msgspec.json.encode({"signed": signed}))
+
+    return write
+
+
+@pytest.mark.parametrize("format", codec.FORMATS)
+def test_a_sync_in_both_formats(http_world, format):
+    phone = http_world.phone()
+    phone.log_in(f"login:{phone.device_id}")
+    answer = phone.sync(phone.event(), phone.event("bread"), format=format, owner=phone.owner)
+    assert kinds(answer) == [VerdictKind.ACCEPTED] * 2
+    assert (answer.watermark, answer.gaps, answer.epoch) == (1, (), phone.epoch)
+    assert answer.profile is not None
+    assert set(answer.profile.items) == {"milk", "bread"}
+
+
+@pytest.mark.parametrize(("coding", "compress"), [("zstd", zstandard.compress), ("gzip", gzip.compress)])
+def test_compressed_bodies_are_signed_as_sent(http_world, coding, compress):
+    phone = http_world.phone()
+    body = compress(codec.encode(phone.request()))
+    assert http_world.wire.post("/v1/sync", body, phone.device_id, **{"content-encoding": coding}).status_code == 200
+
+
+def test_a_large_answer_is_compressed_for_those_who_take_it(http_world):
+    phone = http_world.phone()
+    phone.log_in(f"login:{phone.device_id}")
+    phone.sync(*(phone.event(f"item-{number}") for number in range(200)))
+    body = codec.encode(phone.request(owner=phone.owner))
+    plain = http_world.wire.post("/v1/sync", body, phone.device_id, **{"accept-encoding": "identity"})
+    packed = http_world.wire.post("/v1/sync", body, phone.device_id, **{"accept-encoding": "zstd"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "zstd"
+    unpacked = packed.content if packed.content[:1] == b"{" else zstandard.decompress(packed.content)
+    assert codec.decode(unpacked, SyncResponse).profile == codec.decode(plain.content, SyncResponse).profile
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "truncated"),
+        (b"", "truncated"),
+        (b"[]", "Expected `object`"),
+        (b'{"device_id": NaN}', "malformed"),
+        (b'{"device_id": "\xff"}', "codec can't decode"),
+        (b'{"events":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "recursion"),
+        (b'{"device_id": "x"}', "missing required field `epoch`"),
+    ],
+)
+def test_bad_json_is_a_problem_that_says_where(http_world, body, says):
+    phone = http_world.phone()
+    assert says in problem(http_world.wire.post("/v1/sync", body, phone.device_id), 400)
+
+
+def test_bad_messagepack_is_a_problem(http_world):
+    phone = http_world.phone()
+    deep = b"\x81\xa6events" + b"\x91" * 100_000 + b"\xc0"
+    for body in (b"\xc1", b"\x81", deep):
+        problem(http_world.wire.post("/v1/sync", body, phone.device_id, **{"content-type": "application/msgpack"}), 400)
+
+
+def test_unknown_formats_and_codings_are_named(http_world):
+    phone = http_world.phone()
+    body = codec.encode(phone.request())
+    post = http_world.wire.post
+    assert "text/plain" in problem(post("/v1/sync", body, phone.device_id, **{"content-type": "text/plain"}), 400)
+    assert "br" in problem(post("/v1/sync", body, phone.device_id, **{"content-encoding": "br"}), 400)
+    for coding in ("zstd", "gzip"):
+        assert "damaged" in problem(post("/v1/sync", body, phone.device_id, **{"content-encoding": coding}), 400)
+    cut = gzip.compress(body)[:-9]
+    assert "cut short" in problem(post("/v1/sync", cut, phone.device_id, **{"content-encoding": "gzip"}), 400)
+
+
+def test_a_body_over_the_limit_names_the_limit(http_world):
+    phone = http_world.phone()
+    limit = http_world.settings.max_body_bytes
+    assert f"max_body_bytes = {limit}" in problem(
+        http_world.wire.post("/v1/sync", b" " * (limit + 1), phone.device_id), 413
+    )
+
+
+@pytest.mark.parametrize(("coding", "compress"), [("zstd", zstandard.compress), ("gzip", gzip.compress)])
+def test_a_decompression_bomb_is_stopped_at_the_limit(http_world, coding, compress):
+    phone = http_world.phone()
+    bomb = compress(b" " * 200_000_000)
+    assert len(bomb) < http_world.settings.max_body_bytes
+    answer = http_world.wire.post("/v1/sync", bomb, phone.device_id, **{"content-encoding": coding})
+    assert f"max_decoded_bytes = {http_world.settings.max_decoded_bytes}" in problem(answer, 413)
+
+
+def test_more_events_than_allowed_name_the_limit(http_world):
+    phone = http_world.phone()
+    body = codec.encode(phone.request(*(phone.event() for _ in range(501))))
+    assert "500" in problem(http_world.wire.post("/v1/sync", body, phone.device_id), 400)
+
+
+def test_a_wrong_signature_an_unknown_device_and_another_devices_body(http_world):
+    phone, other = http_world.phone(), http_world.phone()
+    body = codec.encode(phone.request())
+    post, keys = http_world.wire.post, http_world.wire.keys
+    assert "Authorization" in problem(post("/v1/sync", body), 401)
+    keys["nobody"] = keys["a.b"] = Ed25519PrivateKey.generate()
+    assert "not enrolled" in problem(post("/v1/sync", body, "nobody"), 401)
+    right, keys[phone.device_id] = keys[phone.device_id], keys["nobody"]
+    assert "signature" in problem(post("/v1/sync", body, phone.device_id), 401)
+    keys[phone.device_id] = right
+    assert "signed a request of" in problem(post("/v1/sync", body, other.device_id), 403)
+    headers = {"authorization": f"PocketrecDevice {phone.device_id}.no-base64!", "content-type": "application/json"}
+    problem(http_world.wire.http.post("/v1/sync", content=body, headers=headers), 401)
+
+
+def test_an_event_without_key_is_set_aside_alone(http_world):
+    phone = http_world.phone()
+    phone.log_in(f"login:{phone.device_id}")
+    without_key = msgspec.Raw(b'{"type": "purchase", "owner": "login:x"}')
+    answer = phone.sync(phone.event(), without_key, phone.event())
+    assert kinds(answer) == [VerdictKind.ACCEPTED, VerdictKind.QUARANTINED, VerdictKind.ACCEPTED]
+    assert "device_id" in answer.verdicts[1].reason
+    assert answer.watermark == 1
+
+
+def test_a_poisoned_event_in_messagepack_is_set_aside_alone(http_world):
+    phone = http_world.phone()
+    phone.log_in(f"login:{phone.device_id}")
+    poison = msgspec.to_builtins(phone.event())
+    nan = msgspec.Raw(msgspec.msgpack.encode(poison | {"quantity": float("nan")}))
+    answer = phone.sync(nan, phone.event(), format="application/msgpack")
+    assert kinds(answer) == [VerdictKind.QUARANTINED, VerdictKind.ACCEPTED]
+
+
+def test_a_till_needs_the_staffs_token(http_world):
+    key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    for token in (None, "wrong", "ÿ"):
+        body = codec.encode(EnrolRequest(public_key=key, role=DeviceRole.TILL, staff_token=token))
+        assert "staff" in problem(http_world.wire.post("/v1/devices", body), 401)
+
+
+def test_enrolling_again_keeps_the_device_and_moves_its_epoch(http_world):
+    phone = http_world.phone()
+    public_key = phone.key.public_key().public_bytes_raw()
+    again = http_world.wire.enrol(EnrolRequest(public_key=public_key))
+    assert again == EnrolResponse(device_id=phone.device_id, epoch=phone.epoch + 1, generation=phone.generation)
+
+
+def test_unknown_addresses_and_methods_are_problems_too(http_world):
+    problem(http_world.wire.http.get("/v1/nothing"), 404)
+    problem(http_world.wire.http.get("/v1/sync"), 405)
+    problem(http_world.wire.http.get("/repository/metadata/1.root.json"), 404)
+    problem(http_world.wire.http.get("/repository/..%2f..%2fsettings.json"), 404)
+
+
+def test_health_readiness_and_description(http_world):
+    http = http_world.wire.http
+    assert http.get("/healthz").json() == {"status": "ok"}
+    assert http.get("/readyz").json()["status"] == "ready"
+    described = http.get("/schema").json()
+    assert described == msgspec.json.decode(codec.encode(openapi.document("/repository")))
+    assert set(re.findall(r"#/components/schemas/(\w+)", http.get("/schema").text)) <= set(
+        described["components"]["schemas"]
+    )
+    for path, operations in described["paths"].items():
+        for method in set(operations) & {"get", "post"}:
+            answer = http.request(method, path.replace("{file}", "none").replace("{task_id}", "none"))
+            assert answer.status_code != 405
+
+
+def test_the_repository_is_served_and_its_newest_bundle_offered(http_world, publish):
+    phone = http_world.phone()
+    assert phone.sync().bundle is None
+    publish(http_world.settings.repository, {"bundles/7.tar.zst": b"seven", "bundles/8.tar.zst": b"eight"}, timestamp=1)
+    offer = phone.sync(bundle_version=7).bundle
+    assert offer is not None
+    assert (offer.version, offer.repository) == (8, "/repository")
+    assert phone.sync(bundle_version=8).bundle is None
+    assert http_world.wire.http.get(f"{offer.repository}/targets/bundles/8.tar.zst").content == b"eight"
+    publish(http_world.settings.repository, {"bundles/9.tar.zst": b"nine"}, timestamp=2)
+    assert phone.sync(bundle_version=8).bundle.version == 9
+
+
+def test_a_round_is_answered_over_http(http_world):
+    phone = http_world.phone()
+    body = codec.encode(RoundUpdate(task_id="unknown", delta=b""))
+    answer = http_world.wire.post("/v1/rounds/unknown", body, phone.device_id)
+    assert not codec.decode(answer.content, RoundReceipt).accepted
+    assert "another task" in problem(http_world.wire.post("/v1/rounds/other", body, phone.device_id), 400)
+    problem(http_world.wire.post("/v1/rounds/unknown", body), 401)
+
+
+def test_the_description_names_every_endpoint_of_the_service(http_world):
+    routes = {re.sub(r":\w+}", "}", route.path) for route in create_app(http_world.settings).routes}
+    described = {path.replace("{file}", "{file_path}") for path in openapi.document("/repository")["paths"]}
+    assert described == routes
+
+
+def test_weights_above_64_bits_still_reach_a_phone_that_speaks_messagepack(http_world):
+    phone = http_world.phone()
+    phone.log_in(f"login:{phone.device_id}")
+    now = http_world.clock.time_ms
+    try:
+        http_world.pass_hours(24 * 365 * 12)
+        phone.sync(phone.event())
+        answer = phone.sync(owner=phone.owner, format="application/msgpack")
+        assert answer.profile is not None
+        assert answer.profile.items["milk"].weight > 2**64
+    finally:
+        http_world.clock.time_ms = now
+
+
+def test_a_request_type_is_what_the_contract_says(http_world):
+    """No endpoint invents a body of its own."""
+    paths = openapi.document("/repository")["paths"]
+    taken = {name: paths[name]["post"]["requestBody"]["content"] for name in ("/v1/devices", "/v1/sync")}
+    for name, type_ in (("/v1/devices", EnrolRequest), ("/v1/sync", SyncRequest)):
+        for format in codec.FORMATS:
+            assert taken[name][format]["schema"]["$ref"].endswith(type_.__name__)

@@ -1,0 +1,117 @@
+"""What every store must do. A further database joins by subclassing `StoreContract` with an address of its own."""
+
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from contracts.errors import ConfigError
+from sync_server import tables
+from sync_server.sql_store import insert_missing, next_stamp, open_store, upsert
+
+QUARANTINED = {"device_id": "d", "payload_hash": b"h", "reason": "first", "received_at": 1}
+
+
+def reasons(store):
+    with store.read() as connection:
+        return connection.execute(select(tables.quarantine.c.reason)).scalars().all()
+
+
+class StoreContract:
+    @pytest.fixture
+    def database_url(self, tmp_path):
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, database_url):
+        store = open_store(database_url)
+        yield store
+        store.close()
+
+    def test_what_a_write_did_is_there_for_others(self, store, database_url):
+        with store.write() as connection:
+            connection.execute(insert(tables.quarantine), QUARANTINED)
+        other = open_store(database_url)
+        assert reasons(other) == ["first"]
+        other.close()
+
+    def test_a_write_that_raises_did_nothing(self, store):
+        with pytest.raises(IntegrityError), store.write() as connection:
+            connection.execute(insert(tables.quarantine), [QUARANTINED, QUARANTINED])
+        assert reasons(store) == []
+
+    def test_reading_sees_one_moment_and_never_writes(self, store):
+        with store.read() as reader:
+            assert reader.execute(select(tables.quarantine.c.reason)).all() == []
+            with store.write() as connection:
+                connection.execute(insert(tables.quarantine), QUARANTINED)
+            assert reader.execute(select(tables.quarantine.c.reason)).all() == []
+        with store.read() as reader:
+            reader.execute(insert(tables.quarantine), QUARANTINED | {"device_id": "other"})
+        assert reasons(store) == ["first"]
+
+    def test_writers_take_turns_and_stamps_are_committed_in_order(self, store, database_url):
+        """Two stores of two processes: a stamp seen later is greater, and none is given twice."""
+        committed, lock = [], threading.Lock()
+
+        def count(of):
+            for _ in range(20):
+                with of.write() as connection:
+                    stamp = next_stamp(connection)
+                    with lock:
+                        committed.append(stamp)
+
+        other = open_store(database_url)
+        threads = [threading.Thread(target=count, args=(one,)) for one in (store, store, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        other.close()
+        assert committed == list(range(1, 61))
+
+    def test_a_generation_lasts_as_long_as_the_store(self, store, database_url, tmp_path):
+        again = open_store(database_url)
+        assert again.generation == store.generation
+        again.close()
+
+    def test_upsert_replaces_and_insert_missing_does_not(self, store):
+        with store.write() as connection:
+            upsert(connection, tables.quarantine, [QUARANTINED])
+            insert_missing(connection, tables.quarantine, [QUARANTINED | {"reason": "second"}])
+        assert reasons(store) == ["first"]
+        with store.write() as connection:
+            upsert(connection, tables.quarantine, [QUARANTINED | {"reason": "third"}])
+            upsert(connection, tables.quarantine, [])
+            insert_missing(connection, tables.quarantine, [])
+        assert reasons(store) == ["third"]
+
+    def test_the_migrations_make_the_schema_that_the_code_expects(self, store):
+        with store.read() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+class TestSqlite(StoreContract):
+    @pytest.fixture
+    def database_url(self, tmp_path):
+        return f"sqlite:///{tmp_path / 'sync.sqlite'}"
+
+    def test_commits_are_on_the_disk_before_they_are_acknowledged(self, store):
+        with store.write() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+    def test_a_damaged_file_is_not_overwritten(self, tmp_path):
+        path = tmp_path / "sync.sqlite"
+        path.write_bytes(b"this is no database" * 100)
+        with pytest.raises(ConfigError, match="cannot be opened"):
+            open_store(f"sqlite:///{path}")
+        assert path.read_bytes() == b"this is no database" * 100
+
+    def test_what_is_no_file_of_sqlite_is_refused(self):
+        for address in ("", "sqlite://", "sqlite:///:memory:", "mysql://host/name"):
+            with pytest.raises(ConfigError, match="sqlite:///"):
+                open_store(address)
