@@ -69,7 +69,8 @@ def test_price_bounds_hold_in_the_currency() -> None:
 
 
 def test_a_refund_takes_back_its_own_order_line_only() -> None:
-    bought = frame({}, {"item_id": "other"}, {"order_id": "later"}, {"type": "view", "order_id": None})
+    others = ({"item_id": "other"}, {"order_id": "later"}, {"person": "q"}, {"type": "view", "order_id": None})
+    bought = frame({}, *others)
     kept, dropped = clean(pl.concat([bought, frame({"type": "refund"})]), Clean(), "EUR")
     assert dropped == {"refunded": 1, "refund": 1}
     assert kept.equals(bought[1:])

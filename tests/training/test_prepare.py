@@ -251,6 +251,24 @@ def test_too_few_people_for_any_item_are_refused(shop: Run, tmp_path: Path) -> N
         run(shop.log, tmp_path / "rare", minimum_people=99)
 
 
+def test_phones_are_people_with_a_life_before_and_in_the_test_weeks(shop: Run, tmp_path: Path) -> None:
+    test = pl.col("time") >= shop.prepared.record.validation_end_ms
+    rare_before = pl.col("person").is_in(["p0", "p1", "p2", "p3", "p4", "p5"]) & ~test
+    few_before = pl.col("order").str.extract(r"-(\d+)").cast(pl.Int64) < 9
+    never_after = pl.col("person").is_in(["p6", "p7", "p8", "p9", "p10", "p11", "p12"]) & test
+    log = shop.log.filter(~(rare_before & ~few_before) & ~never_after)
+    prepared = run(log, tmp_path / "lives", phones=4).prepared
+    names = raw_ids(shop)
+    phones = {names[name] for name, phone in zip(prepared.pseudonym, prepared.is_phone, strict=True) if phone}
+
+    baskets: dict[str, list[int]] = defaultdict(list)
+    for (person, _), rows in log.filter(pl.col("quantity") > 0).group_by("person", "order"):
+        baskets[str(person)].append(rows["time"].min() >= prepared.record.validation_end_ms)
+    eligible = {person for person, late in baskets.items() if sum(late) >= 3 and len(late) - sum(late) >= 10}
+    assert 0 < len(eligible) < 4  # else this test tests nothing
+    assert phones == eligible
+
+
 def test_most_people_stay_central(shop: Run, tmp_path: Path) -> None:
     assert run(shop.log, tmp_path / "many", phones=1000).prepared.is_phone.sum() == 16 // 4
 
