@@ -1,0 +1,214 @@
+"""The sync client: enrols the device, and does a whole sync in one request."""
+
+import random
+from typing import TypeVar
+
+import httpx
+import msgspec
+import zstandard
+
+from contracts import codec
+from contracts.errors import (
+    AuthenticationError,
+    InputError,
+    LimitError,
+    PermissionDenied,
+    WireError,
+)
+from contracts.events import EventKey
+from contracts.identity import DeviceRole
+from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
+from contracts.sync import (
+    MAX_EVENTS,
+    BundleOffer,
+    EnrolRequest,
+    EnrolResponse,
+    Problem,
+    SyncRequest,
+    SyncResponse,
+    VerdictKind,
+)
+from device_sim.backoff import Backoff
+from device_sim.cache import EventCache
+from device_sim.clock import DeviceClock, TimeFix
+from device_sim.consents import MAX_FACTS, ConsentQueue
+from device_sim.database import Database
+from device_sim.device_key import DeviceKey
+from device_sim.profile import HeldProfile
+
+DEVICES_PATH = "/v1/devices"
+SYNC_PATH = "/v1/sync"
+ROUNDS_PATH = "/v1/rounds"
+_COMPRESSION_LEVEL = 3
+T = TypeVar("T")
+_ERRORS: dict[int, type[InputError]] = {401: AuthenticationError, 403: PermissionDenied, 413: LimitError}
+
+
+class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one answered sync brought."""
+
+    sent: int  # events
+    resent: int  # of these, events that an earlier request carried already
+    verdicts: dict[VerdictKind, int]
+    refused: tuple[tuple[EventKey, str], ...]  # quarantined or refused, with the reason
+    renumbered: tuple[tuple[EventKey, EventKey], ...]  # old key, new key
+    profile_version: int  # held now; 0: none
+    profile_changed: bool
+    bundle: BundleOffer | None
+    task: RoundTask | None
+    unsettled: int  # events left to send
+    retry_after_s: int
+
+
+class SyncClient:
+    """One device's side of the sync protocol. What it learns from an answer, it keeps in one transaction."""
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        database: Database,
+        cache: EventCache,
+        profile: HeldProfile,
+        clock: DeviceClock,
+        random_state: random.Random,
+        content_type: str = "application/msgpack",
+        role: DeviceRole = DeviceRole.PHONE,
+        staff_token: str | None = None,
+    ) -> None:
+        """
+        Args:
+            http: with the server's address as base URL.
+            database: the device's file, in which `cache` and `profile` lie.
+            clock: the device's clocks.
+            random_state: spreads retries.
+            content_type: one of `contracts.codec.FORMATS`.
+            role: what the device enrols as.
+            staff_token: a till's proof.
+        """
+        self.consents = ConsentQueue(database)
+        self.backoff = Backoff(random_state)
+        self._http = http
+        self._database = database
+        self._cache = cache
+        self._profile = profile
+        self._clock = clock
+        self._content_type = content_type
+        self._key = DeviceKey(database)
+        self._enrolment = EnrolRequest(public_key=self._key.public_key, role=role, staff_token=staff_token)
+        self._limit = MAX_EVENTS
+
+    def enrol(self) -> tuple[tuple[EventKey, EventKey], ...]:
+        """Get a device id and an epoch from the server, and number what was recorded before.
+
+        Returns:
+            old and new key of events that were numbered anew.
+
+        Raises:
+            httpx.TransportError: if no answer came; to enrol again does no harm.
+            InputError: if the server refuses.
+        """
+        answer = self._post(DEVICES_PATH, self._enrolment, EnrolResponse, signed=False)
+        self.backoff.succeeded()
+        with self._database.transaction():
+            if answer.device_id != self._cache.device_id:
+                self._profile.forget()  # its versions are those of a store that is gone
+            return self._cache.adopt(answer.device_id, answer.epoch, answer.generation)
+
+    def sync(
+        self, identity_tokens: tuple[str, ...] = (), bundle_version: int = 0, accepts_tasks: bool = True
+    ) -> SyncReport:
+        """Send what is due and take the answer.
+
+        Args:
+            identity_tokens: proofs of the owners this device speaks for.
+            bundle_version: held now.
+            accepts_tasks: false on a low battery or a metered network.
+
+        Raises:
+            httpx.TransportError: if no answer came; the server may have acted, and the next sync finds out.
+            InputError: if the server refuses the request; nothing is changed on either side.
+        """
+        while True:
+            consents = self.consents.pending()
+            # An event must not overtake the decision that lets it be kept.
+            batch = self._cache.next_batch(self._limit if len(consents) < MAX_FACTS else 0)
+            request = SyncRequest(
+                device_id=self._cache.device_id,
+                epoch=batch.epoch,
+                generation=self._cache.generation,
+                sent_at=self._clock.wall_ms(),
+                boot_id=self._clock.boot_id,
+                uptime_ms=self._clock.uptime_ms(),
+                events=tuple(msgspec.Raw(codec.encode(event, self._content_type)) for event in batch.events),
+                held=batch.held,
+                dropped=batch.dropped,
+                owner=self._profile.owner,
+                identity_tokens=identity_tokens,
+                consents=consents,
+                profile_version=self._profile.version,
+                bundle_version=bundle_version,
+                accepts_tasks=accepts_tasks,
+            )
+            try:
+                answer = self._post(SYNC_PATH, request, SyncResponse)
+                break
+            except LimitError:
+                if len(batch.events) <= 1:
+                    raise
+                self._limit = len(batch.events) // 2
+        self._limit = MAX_EVENTS
+        with self._database.transaction():
+            settled = self._cache.settle(batch, request, answer)
+            changed = answer.profile is not None and self._profile.apply(answer.profile)
+            self.consents.confirm(request.consents)
+            fix = TimeFix(answer.server_time, request.sent_at, request.boot_id, request.uptime_ms)
+            self._database.put("time_fix", codec.encode(fix))
+        self.backoff.succeeded()
+        return SyncReport(
+            sent=len(batch.events),
+            resent=batch.resent,
+            verdicts=settled.verdicts,
+            refused=settled.refused,
+            renumbered=settled.renumbered,
+            profile_version=self._profile.version,
+            profile_changed=changed,
+            bundle=answer.bundle,
+            task=answer.task,
+            unsettled=self._cache.unsettled(),
+            retry_after_s=answer.retry_after_s,
+        )
+
+    def time_fix(self) -> TimeFix | None:
+        """What the last answer told about the device's clocks."""
+        value = self._database.get("time_fix")
+        return None if value is None else codec.decode(value, TimeFix)
+
+    def submit_update(self, update: RoundUpdate) -> RoundReceipt:
+        """Hand in a federated update.
+
+        Raises:
+            httpx.TransportError: if no answer came; the same update may be sent again.
+            InputError: if the server refuses the request.
+        """
+        return self._post(f"{ROUNDS_PATH}/{update.task_id}", update, RoundReceipt)
+
+    def _post(self, path: str, message: object, answer: type[T], signed: bool = True) -> T:
+        body = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(codec.encode(message, self._content_type))
+        headers = {"Content-Type": self._content_type, "Accept": self._content_type, "Content-Encoding": "zstd"}
+        if signed:
+            headers["Authorization"] = self._key.authorization(self._cache.device_id, body)
+        response = self._http.post(path, content=body, headers=headers)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0]
+        if response.is_success:
+            return codec.decode(response.content, answer, content_type)
+        raise self._error(response, content_type)
+
+    def _error(self, response: httpx.Response, content_type: str) -> Exception:
+        """The contract's error of an answer that is no success."""
+        if response.status_code >= 500 or response.status_code == 429:
+            return httpx.ReadError(f"the server answers {response.status_code}", request=response.request)
+        try:
+            detail = codec.decode(response.content, Problem, content_type.replace("problem+", "")).detail
+        except WireError:
+            detail = f"the server answers {response.status_code} without saying why"
+        return _ERRORS.get(response.status_code, WireError)(detail)

@@ -1,0 +1,27 @@
+"""Decisions about consent that the server has not confirmed yet: they travel first and with every request."""
+
+from contracts import codec
+from contracts.consent import ConsentFact
+from device_sim.database import Database
+
+MAX_FACTS = 64  # of one request, as contracts.sync allows
+
+
+class ConsentQueue:
+    """Facts in the order of their making; sending one twice changes nothing, so they stay until an answer came."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, fact: ConsentFact) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO consent_facts VALUES (?, ?)", (fact.fact_id, codec.encode(fact)))
+
+    def pending(self, limit: int = MAX_FACTS) -> tuple[ConsentFact, ...]:
+        rows = self._database.connection.execute("SELECT payload FROM consent_facts ORDER BY rowid LIMIT ?", (limit,))
+        return tuple(codec.decode(payload, ConsentFact) for (payload,) in rows)
+
+    def confirm(self, facts: tuple[ConsentFact, ...]) -> None:
+        """Forget facts that the server has taken; to be called inside the transaction that takes its answer."""
+        with self._database.transaction() as connection:
+            connection.executemany("DELETE FROM consent_facts WHERE fact_id = ?", [(fact.fact_id,) for fact in facts])

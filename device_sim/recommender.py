@@ -1,0 +1,79 @@
+"""Recommendations from the active bundle, without any network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from contracts import codec
+from contracts.bundle import CATALOGUE, GOLDENS, Goldens, Manifest
+from contracts.errors import BundleError, WireError
+from contracts.summary import HOUR_MS, Summary, history_of
+from device_sim.catalogue import EVERYONE, Catalogue
+from device_sim.context import HOUR_OF_WEEK, SEGMENT, encode_context, hour_of_week
+from device_sim.goldens import check_goldens
+from device_sim.runtime import Runtime
+
+
+class Recommendation(msgspec.Struct, frozen=True):
+    """Items, best first."""
+
+    items: tuple[str, ...]
+    scores: tuple[float, ...]  # empty for popularity
+    source: Literal["model", "popularity"]
+
+
+class Recommender:
+    """One bundle, ready to be asked."""
+
+    def __init__(self, bundle: Path, manifest: Manifest, traits: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            bundle: directory of a verified bundle.
+            manifest: the bundle's.
+            traits: context values that do not change with time, such as the device class and the person's segment.
+
+        Raises:
+            BundleError: if the model or the catalogue cannot be loaded.
+        """
+        self.manifest = manifest
+        self.catalogue = Catalogue(bundle / CATALOGUE)
+        self._traits = dict(traits or {})
+        self._runtime = Runtime(bundle, manifest)
+
+    def recommend(self, summary: Summary, now_ms: int, count: int) -> Recommendation:
+        """What the person may want now; who has no history is shown what is popular in their segment.
+
+        Args:
+            summary: what is known about the person.
+            now_ms: milliseconds since 1970.
+            count: at most the manifest's `candidates`.
+        """
+        history = history_of(summary, now_ms // HOUR_MS, self.manifest.history_length, self.catalogue.index_of)
+        if not history.items:
+            popular = self.catalogue.popular(self._traits.get(SEGMENT, EVERYONE), count)
+            return Recommendation(tuple(map(self.catalogue.item_id, popular)), (), "popularity")
+        ranking = self._runtime.recommend(history, self.context(now_ms))
+        return Recommendation(
+            tuple(map(self.catalogue.item_id, ranking.items[:count])), ranking.scores[:count], "model"
+        )
+
+    def context(self, now_ms: int) -> tuple[int, ...]:
+        """The model's context codes at a moment."""
+        return encode_context(self.manifest.context, self._traits | {HOUR_OF_WEEK: str(hour_of_week(now_ms))})
+
+
+def check_bundle(bundle: Path, manifest: Manifest) -> None:
+    """Whether a bundle whose files are whole works on this device: model, catalogue and goldens.
+
+    Raises:
+        GoldenError: if the model answers a golden history differently.
+        BundleError: if the model or the catalogue cannot be loaded.
+    """
+    Catalogue(bundle / CATALOGUE)
+    try:
+        goldens = codec.decode((bundle / GOLDENS).read_bytes(), Goldens)
+    except WireError as error:
+        raise BundleError(f"{GOLDENS} cannot be read: {error}") from None
+    check_goldens(Runtime(bundle, manifest), goldens)

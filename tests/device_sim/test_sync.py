@@ -1,0 +1,315 @@
+"""Phones and tills against the real server: exactly once, whatever is lost, cloned, restored or full."""
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from contracts.consent import Purpose
+from contracts.errors import AuthenticationError
+from contracts.events import Event, EventType, Money
+from contracts.summary import Summary
+from contracts.sync import VerdictKind
+from device_sim.clock import DeviceClock
+from device_sim.device import Happening
+from device_sim.network import UnreliableNetwork
+from device_sim.phone import Moment, Phone
+from device_sim.till import Till
+
+STAFF_TOKEN = "the staff's token of the tests"
+KEEPING = (Purpose.PERSONALIZATION, Purpose.ANALYTICS, Purpose.MODEL_TRAINING)
+NO_ROOT = b"no root: these phones are offered no bundle"
+DAY_MS = 24 * 3_600_000
+
+
+def bought(item: str, order: str, quantity: int = 1) -> Happening:
+    return Happening(type=EventType.PURCHASE, item_id=item, quantity=quantity, price=Money(250, "USD"), order_id=order)
+
+
+def viewed(item: str) -> Happening:
+    return Happening(type=EventType.VIEW, item_id=item)
+
+
+def held_events(server) -> list[Event]:
+    """What lies in the server's database, read past the server."""
+    with sqlite3.connect(server.database) as connection:
+        rows = connection.execute("SELECT payload FROM events WHERE verdict = 'accepted'").fetchall()
+    return [msgspec.json.decode(payload, type=Event) for (payload,) in rows]
+
+
+@pytest.fixture
+def open_phone(server, tmp_path: Path) -> Callable[..., Phone]:
+    """Open a phone that `login:anna` uses: `open_phone(name, loss=0.0, wrong_by_ms=0, **options)`."""
+
+    def open_one(name: str = "phone", loss: float = 0.0, wrong_by_ms: int = 0, login: str = "anna", **options) -> Phone:
+        network = UnreliableNetwork(loss, random.Random(3))
+        clock = DeviceClock(server.time.now_ms, f"boot of {name}", wrong_by_ms)
+        http = server.http(network)
+        phone = Phone(tmp_path / name, http, clock, random.Random(4), NO_ROOT, **options)
+        phone.http, phone.network = http, network  # type: ignore[attr-defined]
+        owner = f"login:{login}"
+        known = phone.owner == owner
+        phone.log_in(owner, lambda: (server.identity_provider.token(owner, also=(f"card:{login}",)),))
+        if not known:
+            for purpose in KEEPING:
+                phone.decide(owner, purpose, granted=True)
+        return phone
+
+    return open_one
+
+
+def drain(phone: Phone) -> list:
+    reports = []
+    for _ in range(200):
+        report = phone.sync()
+        if report is not None:
+            reports.append(report)
+            if not report.unsettled:
+                return reports
+    raise AssertionError("the phone does not get its events through")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/msgpack"])
+def test_events_arrive_and_come_back_as_the_profile(server, open_phone, content_type: str) -> None:
+    phone = open_phone(content_type=content_type)
+    recorded = phone.act([viewed("item-1"), bought("item-2", "o-1", 3)])
+    server.time.advance_to(server.time.now_ms() + 5000)
+    report = phone.sync()
+    assert report is not None
+    assert report.verdicts == {VerdictKind.ACCEPTED: 2}
+    assert sorted(held_events(server), key=lambda event: event.seq) == [
+        msgspec.structs.replace(event, device_id=phone.cache.device_id, epoch=1) for event in recorded
+    ]
+    summary = phone.profile.summary()
+    assert summary.orders["o-1"]["item-2"].quantity == 3
+    assert summary.orders["o-1"]["item-2"].amount == 750
+    assert set(summary.items) == {"item-1"}
+    assert phone.cache.kept({phone.owner}, settled=True) == []  # the watermark has passed them
+    assert phone.summary() == summary
+
+
+def test_a_thousand_events_with_every_third_answer_lost_are_held_once(server, open_phone) -> None:
+    phone = open_phone(loss=0.35)
+    reports = []
+    for number in range(1200):
+        phone.act([viewed(f"item-{number % 50}")])
+        if number % 100 == 99:
+            reports += [report] if (report := phone.sync()) else []
+    reports += drain(phone)
+    assert phone.network.lost_answers > 0
+    assert sum(report.resent for report in reports) > 0
+    held = held_events(server)
+    assert sorted(event.seq for event in held) == list(range(1200))
+    assert {(event.device_id, event.epoch) for event in held} == {(phone.cache.device_id, phone.cache.epoch)} or len(
+        {event.epoch for event in held}
+    ) > 1  # an enrolment whose answer was lost is done again, and gives a new epoch
+    kinds = {entry.kind for entry in phone.timeline}
+    assert {Moment.SYNC, Moment.LOST_ANSWER, Moment.RESEND, Moment.PROFILE} <= kinds
+
+
+def test_till_and_phone_become_one_profile_and_the_same_order_counts_once(server, open_phone, tmp_path: Path) -> None:
+    till = Till(
+        tmp_path / "till", server.http(), DeviceClock(server.time.now_ms, "till"), random.Random(1), STAFF_TOKEN
+    )
+    till.register("card:anna", KEEPING)
+    till.sell("card:anna", [bought("item-5", "o-1", 2), bought("item-6", "o-2")])
+    assert till.sync().verdicts == {VerdictKind.ACCEPTED: 2}
+    phone = open_phone()
+    phone.act([bought("item-5", "o-1", 2), bought("item-7", "o-3")])
+    phone.sync()
+    orders = phone.profile.summary().orders
+    assert {(order, item): line.quantity for order, lines in orders.items() for item, line in lines.items()} == {
+        ("o-1", "item-5"): 2,
+        ("o-2", "item-6"): 1,
+        ("o-3", "item-7"): 1,
+    }
+    assert set(phone.profile.owners) == {"login:anna", "card:anna"}
+    till.sell("card:anna", [bought("item-8", "o-4")])
+    till.sync()
+    phone.sync()
+    assert "o-4" in phone.profile.summary().orders
+
+
+def test_a_clone_loses_nothing(server, open_phone, tmp_path: Path) -> None:
+    original = open_phone("original")
+    original.act([viewed("item-1"), viewed("item-2")])
+    original.sync()
+    original.act([viewed("item-3")])  # pending when the phone is cloned
+    original.close()
+    shutil.copytree(tmp_path / "original", tmp_path / "clone")
+    original, clone = open_phone("original"), open_phone("clone")
+    original.act([viewed("item-4"), viewed("item-5")])
+    clone.act([viewed("item-14"), viewed("item-15"), viewed("item-16")])
+    original.sync()
+    reports = drain(clone)
+    assert reports[0].verdicts[VerdictKind.CONFLICT] == 2
+    assert reports[0].verdicts[VerdictKind.DUPLICATE] == 1  # the event from before the cloning
+    assert len(reports[0].renumbered) == 2
+    clone.act([viewed("item-17")])
+    original.act([viewed("item-6")])
+    drain(clone)
+    drain(original)
+    items = sorted(event.item_id for event in held_events(server))
+    assert items == sorted(f"item-{number}" for number in (1, 2, 3, 4, 5, 6, 14, 15, 16, 17))
+    assert clone.cache.epoch != original.cache.epoch
+
+
+def test_a_full_cache_gives_up_the_least_important_first_and_the_server_knows(server, open_phone) -> None:
+    phone = open_phone(capacity=10)
+    for number in range(8):
+        phone.act(
+            [Happening(type=EventType.IMPRESSION, item_id=f"item-{number}"), bought(f"item-{number}", f"o-{number}")]
+        )
+    for number in range(8, 12):
+        phone.act([bought(f"item-{number}", f"o-{number}")])
+    assert phone.cache.dropped() == {EventType.IMPRESSION: 8, EventType.PURCHASE: 2}
+    drain(phone)
+    assert {event.item_id for event in held_events(server)} == {f"item-{number}" for number in range(2, 12)}
+    with sqlite3.connect(server.database) as connection:
+        rows = connection.execute("SELECT first, last, counts FROM dropped_ranges").fetchall()
+    counts = [msgspec.json.decode(row[2]) for row in rows]
+    assert sum(count.get("impression", 0) for count in counts) == 8
+    assert sum(count.get("purchase", 0) for count in counts) == 2
+    assert phone.cache.dropped() == {}  # the watermark has passed them
+    report = phone.sync()
+    assert report is not None
+    assert report.sent == 0
+
+
+def test_a_wrong_clock_does_not_move_history(server, open_phone) -> None:
+    phone = open_phone(wrong_by_ms=-47 * 365 * DAY_MS)  # about 1970
+    phone.sync()
+    assert abs(phone.now_ms() - server.time.now_ms()) < 1000
+    phone.act([bought("item-1", "o-1")])
+    offline = phone.summary()
+    server.time.advance_to(server.time.now_ms() + 3 * DAY_MS)
+    phone.clock.reboot("another boot")
+    phone.sync()
+    assert phone.profile.summary() == offline == phone.summary()
+
+
+def test_offline_the_phone_knows_its_own_events_at_once_and_never_twice(server, open_phone) -> None:
+    phone = open_phone()
+    phone.sync()
+    phone.network.online = False
+    phone.act([bought("item-1", "o-1"), viewed("item-2")])
+    before = phone.summary()
+    assert phone.sync() is None
+    assert set(before.orders) == {"o-1"}
+    phone.network.online = True
+    phone.sync()
+    assert phone.summary() == before  # now from the server
+
+
+def test_a_change_of_owner_wipes_the_profile_but_not_the_events(server, open_phone) -> None:
+    phone = open_phone()
+    phone.act([bought("item-1", "o-1")])
+    phone.sync()
+    phone.act([bought("item-2", "o-2")])
+    phone.log_out()
+    assert phone.summary() == Summary()
+    assert phone.profile.summary() == Summary()
+    phone.log_in("login:ben", lambda: (server.identity_provider.token("login:ben"),))
+    phone.sync()
+    assert phone.summary() == Summary()
+    assert {(event.owner, event.order_id) for event in held_events(server)} == {
+        ("login:anna", "o-1"),
+        ("login:anna", "o-2"),
+    }
+
+
+def test_without_consent_nothing_is_kept_and_the_phone_is_told(server, open_phone) -> None:
+    phone = open_phone(login="carl")
+    phone.sync()
+    for purpose in KEEPING:
+        phone.decide("login:carl", purpose, granted=False)
+    phone.act([viewed("item-1")])
+    report = phone.sync()
+    assert report is not None
+    assert report.verdicts == {VerdictKind.REFUSED: 1}
+    assert held_events(server) == []
+    assert phone.cache.unsettled() == 0
+
+
+def test_events_wait_for_decisions_that_do_not_fit_one_request(server, tmp_path: Path) -> None:
+    till = Till(
+        tmp_path / "till", server.http(), DeviceClock(server.time.now_ms, "till"), random.Random(1), STAFF_TOKEN
+    )
+    cards = [f"card:{number}" for number in range(50)]
+    for card in cards:
+        till.register(card, KEEPING)
+        till.sell(card, [bought("item-1", f"order of {card}")])
+    while till.cache.unsettled():
+        report = till.sync()
+        assert report is not None
+        assert not report.refused
+    assert len(held_events(server)) == 50
+
+
+def test_a_store_restored_from_a_backup_gets_again_what_the_watermark_had_not_passed(
+    server, open_phone, tmp_path: Path
+) -> None:
+    phone = open_phone()
+    phone.sync()
+    server.stop()
+    with sqlite3.connect(server.database) as source, sqlite3.connect(tmp_path / "backup") as backup:
+        source.backup(backup)
+    server.start()
+    phone.http.base_url = server.url
+    # One request takes 500 events, the important ones first: the view, which has the lowest number, is held back.
+    phone.act([viewed("item-1"), *(bought(f"item-{number % 50}", f"o-{number}") for number in range(500))])
+    report = phone.sync()
+    assert (report.sent, report.unsettled) == (500, 1)
+    server.stop()
+    for path in server.directory.glob("sync.sqlite*"):
+        path.unlink()
+    shutil.copy(tmp_path / "backup", server.database)
+    with sqlite3.connect(server.database) as connection:
+        connection.execute("UPDATE store SET generation = 'restored'")
+    server.start()
+    phone.http.base_url = server.url
+    drain(phone)
+    assert phone.cache.generation == "restored"
+    assert len(held_events(server)) == 501
+    assert len(phone.profile.summary().orders) == 500
+
+
+def test_a_store_that_never_knew_the_phone_enrols_it_anew(server, open_phone) -> None:
+    phone = open_phone()
+    phone.act([viewed("item-1")])
+    phone.sync()
+    first = phone.cache.device_id
+    recorded = phone.act([viewed("item-2")])
+    server.stop()
+    for path in server.directory.glob("sync.sqlite*"):
+        path.unlink()
+    server.start()
+    phone.http.base_url = server.url
+    report = phone.sync()
+    assert phone.cache.device_id not in ("", first)
+    new_key = msgspec.structs.replace(recorded[0], device_id=phone.cache.device_id, epoch=1, seq=0).key
+    assert phone.renumbered[recorded[0].key] == new_key
+    assert [key for key, _ in report.refused] == [new_key]  # the new store knows of no consent
+    for purpose in KEEPING:
+        phone.decide(phone.owner, purpose, granted=True)
+    phone.act([viewed("item-3")])
+    drain(phone)
+    assert [event.item_id for event in held_events(server)] == ["item-3"]
+
+
+def test_a_till_without_the_staff_s_token_is_refused(server, tmp_path: Path) -> None:
+    till = Till(tmp_path / "till", server.http(), DeviceClock(server.time.now_ms, "b"), random.Random(1), "guessed")
+    with pytest.raises(AuthenticationError, match="staff"):
+        till.sync()
+
+
+def test_an_offline_network_reaches_nothing(server) -> None:
+    network = UnreliableNetwork(0.0, random.Random(1))
+    network.online = False
+    with pytest.raises(httpx.ConnectError):
+        server.http(network).get("/healthz")
