@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts.events import EventType
+from contracts.privacy import MIN_NOISE_MULTIPLIER
 
 COMPLETEJOURNEY = "completejourney"
 FILENAME = "pocketrec.toml"
@@ -128,7 +129,7 @@ class Federated(Section, frozen=True):
     sampling_rate: Annotated[float, Meta(gt=0, le=1, description="q: each enrolled person's chance in a round")] = 1.0
     clipping_norm: Annotated[float, Meta(gt=0, le=1e6, description="C: largest L2 norm of one person's update")] = 1.0
     noise_multiplier: Annotated[
-        float, Meta(ge=0.1, le=1e6, description="z: the noise on the sum has the deviation z * C")
+        float, Meta(ge=MIN_NOISE_MULTIPLIER, le=1e6, description="z: the noise on the sum has the deviation z * C")
     ] = 1.0
     delta: Annotated[
         float, Meta(gt=0, lt=1, description="the guarantee's failure probability, well below one in all people")
@@ -154,6 +155,7 @@ class Server(Section, frozen=True):
 
     host: Annotated[str, Meta(min_length=1, description="address it listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="0 takes a free one")] = 8080
+    workers: Annotated[int, Meta(ge=1, le=256, description="processes; one runs inside `pocketrec serve`")] = 1
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,10 @@ import typer
 from contracts.errors import InputError, PocketrecError
 from pocketrec.commands.init import init
 from pocketrec.commands.prepare import prepare
+from pocketrec.commands.privacy import privacy
+from pocketrec.commands.publish import publish
+from pocketrec.commands.serve import serve
+from pocketrec.commands.verify import verify
 from pocketrec.output import emit
 
 INTERRUPTED = 130  # what shells call a process that Control-C ended
@@ -25,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (init, prepare):
+for verb in (init, prepare, verify, publish, serve, privacy):
     app.command()(verb)
 
 

@@ -60,6 +60,11 @@ def read_project(path: Path) -> ProjectFile:
     return ProjectFile(decode_project(text), path.parent)
 
 
+def run_of(run: Path | None, project: Path) -> Path:
+    """The run directory that was named, or the project's usual one."""
+    return run or read_project(project).default_run
+
+
 def relative_to(path: Path, folder: Path) -> str:
     """A path as a project file in a folder names it: relative where that leads nowhere up, else absolute."""
     path, folder = path.resolve(), folder.resolve()

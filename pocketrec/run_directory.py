@@ -4,7 +4,14 @@
         run.json            the directory's format
         prepare/            a finished step: its files and step.json
         .prepare.partial/   a step under way, or what was left of one that was cut off
-        secrets/            keys that only the owner may read
+        export/bundle/      the bundle that the step export made
+        keys/               the project's signing keys
+        repository/         the TUF repository that bundles are published in
+        server/             the sync server's database
+        privacy/            the privacy ledger
+        secrets/            random keys that only the owner may read
+
+The last five are no steps: they grow, and no step replaces them.
 
 A folder without the leading dot is complete: it was written under the other name, put on the disk and then renamed.
 """
@@ -55,6 +62,26 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def bundle(self) -> Path:
+        return self.path / "export" / "bundle"
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def repository(self) -> Path:
+        return self.path / "repository"
+
+    @property
+    def server(self) -> Path:
+        return self.path / "server"
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "privacy" / "ledger.jsonl"
 
     def folder(self, step: str) -> Path:
         return self.path / step
@@ -129,6 +156,18 @@ def open_run(path: Path) -> Iterator[RunDirectory]:
         yield RunDirectory(path)
     finally:
         os.close(lock)
+
+
+def look_into_run(path: Path) -> RunDirectory:
+    """A run directory to read from, whoever else uses it.
+
+    Raises:
+        RunError: if it does not exist or is of another format.
+    """
+    if not (path / RUN).is_file():
+        raise RunError(f"{path} is no run directory: name yours with --run, or make it with pocketrec build")
+    _check_format(path)
+    return RunDirectory(path)
 
 
 def _check_format(path: Path) -> None:

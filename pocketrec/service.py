@@ -1,0 +1,50 @@
+"""The sync server of a run: where its data lie and whom it trusts."""
+
+from contracts.project import Project
+from pocketrec.run_directory import RunDirectory
+from sync_server.settings import ServerSettings
+
+DATABASE = "sync.sqlite"
+STAFF_TOKEN, STAFF_TOKEN_BYTES = "staff.token", 32
+IDENTITY_KEY, IDENTITY_KEY_BYTES = "identity.key", 32  # raw Ed25519 private key of the run's own identity provider
+
+
+def staff_token(run: RunDirectory) -> str:
+    """What a till of this run enrols with."""
+    return run.secret(STAFF_TOKEN, STAFF_TOKEN_BYTES).hex()
+
+
+def own_identity_key(run: RunDirectory) -> bytes:
+    """Raw Ed25519 private key [32 bytes] of the identity provider that simulated phones of this run log in with."""
+    return run.secret(IDENTITY_KEY, IDENTITY_KEY_BYTES)
+
+
+def server_settings(
+    run: RunDirectory, project: Project, identity_key: bytes | None = None, clock_file: str | None = None
+) -> ServerSettings:
+    """The settings of the run's server, on SQLite.
+
+    Args:
+        run: its database, repository and secrets.
+        project: the identity tokens' audience is its name.
+        identity_key: raw Ed25519 public key [32 bytes] of the identity provider; by default the run's own is trusted,
+            whose tokens only the holder of the run's secrets can make.
+        clock_file: what the server reads the time from, instead of the machine's clock.
+    """
+    run.server.mkdir(exist_ok=True)
+    return ServerSettings(
+        database_url=f"sqlite:///{(run.server / DATABASE).resolve()}",
+        staff_token=staff_token(run),
+        identity_key=identity_key or _public_half(own_identity_key(run)),
+        identity_audience=project.project.name,
+        repository=str(run.repository.resolve()),
+        clock_file=clock_file,
+    )
+
+
+def _public_half(private_key: bytes) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PrivateKey.from_private_bytes(private_key)
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
