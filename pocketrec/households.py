@@ -1,0 +1,75 @@
+"""The households that were left out of everything central, as the lives that simulated phones replay."""
+
+import random
+from collections.abc import Mapping
+from typing import Literal
+
+from contracts.events import EVENT_CODES, EventType
+from device_sim.plan import Basket, FleetPlan, Household, Line
+from training.prepared import Prepared
+
+Channel = Literal["phone", "till", "both"]
+CHANNELS: dict[Channel, float] = {  # share of the baskets of the test weeks; what is seen by both must count once
+    "phone": 0.5,
+    "till": 0.3,
+    "both": 0.2,
+}
+PURCHASE = EVENT_CODES[EventType.PURCHASE]
+
+
+def fleet_plan(prepared: Prepared, seed: int, traits: Mapping[int, dict[str, str]] | None = None) -> FleetPlan:
+    """A plan for the phones of a prepared log.
+
+    The phones are taken into use where the test weeks begin. What their households bought before was bought at the
+    till, under the loyalty card; from then on a basket is the phone's, the till's, or seen by both.
+
+    Args:
+        prepared: whose people with `is_phone` are replayed, under their pseudonyms.
+        seed: of the channels, and of the fleet's faults.
+        traits: person -> context values of the model that do not change, such as the segment.
+    """
+    start_ms = prepared.record.validation_end_ms
+    draw = random.Random(seed)
+
+    def channel(at_ms: int) -> Channel:
+        return "till" if at_ms < start_ms else draw.choices([*CHANNELS], [*CHANNELS.values()])[0]
+
+    return FleetPlan(
+        households=tuple(
+            Household(
+                household_id=prepared.pseudonym[person],
+                baskets=tuple(
+                    Basket(f"order-{basket}", at_ms, lines, channel(at_ms))
+                    for basket, at_ms, lines in _baskets(prepared, person)
+                ),
+                traits=(traits or {}).get(person, {}),
+            )
+            for person in prepared.is_phone.nonzero()[0].tolist()
+        ),
+        currency=prepared.record.currency,
+        start_ms=start_ms,
+        seed=seed,
+    )
+
+
+def _baskets(prepared: Prepared, person: int) -> list[tuple[int, int, tuple[Line, ...]]]:
+    """Number, time in milliseconds since 1970 and purchased lines of each basket that has any."""
+    events, items = prepared.events, prepared.items
+    found = []
+    for basket in range(*prepared.person_start[person : person + 2].tolist()):
+        start, stop = prepared.basket_start[basket : basket + 2].tolist()
+        columns = (events.item, events.quantity, events.amount, events.event)
+        rows = zip(*(column[start:stop].tolist() for column in columns), strict=True)
+        lines = tuple(
+            Line(items.item_id[item], quantity, _price(amount, quantity))
+            for item, quantity, amount, event in rows
+            if event == PURCHASE
+        )
+        if lines:
+            found.append((basket, int(prepared.basket_time_ms[basket]), lines))
+    return found
+
+
+def _price(amount: int, quantity: int) -> int:
+    """Minor units of one piece, rounded half up."""
+    return (2 * amount + quantity) // (2 * quantity)
