@@ -43,12 +43,18 @@ def run_rounds(settings: FederatedSettings) -> FederatedReport:
 
 
 def _complete(settings: FederatedSettings) -> bool:
-    """Whether an earlier run left nothing to do but, perhaps, to apply a noised sum that is already there."""
+    """Whether an earlier run left nothing to do but, perhaps, to apply a noised sum that is already there.
+
+    If not, the next release must be affordable before any process is started.
+    """
     with Ledger(Path(settings.ledger)) as ledger:
         checkpoint = resume(
             settings.checkpoint_path, ledger, settings.bundle_version, settings.adapter, settings.optimizer
         )
-    return len(checkpoint.rounds) >= settings.rounds
+        complete = len(checkpoint.rounds) >= settings.rounds
+        if not complete:
+            ledger.afford(settings.mechanism.charge, settings.mechanism.budget)
+    return complete
 
 
 def _play(settings: FederatedSettings, folder: Path, logs: Path) -> None:
@@ -77,11 +83,10 @@ def _play(settings: FederatedSettings, folder: Path, logs: Path) -> None:
                     raise CheckFailed(f"the ServerApp ended without an outcome, {ended}: see {logs}")
                 ask_again = time.monotonic() + STATUS_SECONDS
             time.sleep(POLL_SECONDS)
-    _raise_outcome(outcome_file)
-
-
-def _raise_outcome(path: Path) -> None:
-    outcome = msgspec.json.decode(path.read_bytes(), type=Outcome)
+        outcome = msgspec.json.decode(outcome_file.read_bytes(), type=Outcome)
+        give_up = time.monotonic() + STATUS_SECONDS
+        while flower.run_ended(run) is None and time.monotonic() < give_up:  # the ServerApp takes its leave of Flower
+            time.sleep(POLL_SECONDS)
     if outcome.error:
         raise getattr(errors, outcome.error, PocketrecError)(outcome.message)
 

@@ -113,10 +113,6 @@ class FlowerProcesses:
         """Raises CheckFailed if the SuperLink ended. A gateway that ended is a missing gateway, no failure."""
         self._check("superlink")
 
-    def stop_gateway(self, number: int) -> None:
-        """Take one gateway off the network."""
-        stop_group(self._processes[f"gateway-{number}"])
-
     def _start(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         write_certificate(self._certificate, self._key)
@@ -164,11 +160,13 @@ class FlowerProcesses:
 
     def _stop(self) -> None:
         """Gateways before the SuperLink, so that nobody calls a server that has gone."""
-        for name in sorted(self._processes):
-            process = self._processes[name]
-            stop_group(process)
-            if process.stdin:
-                process.stdin.close()
+        superlink = [process for name, process in self._processes.items() if name == "superlink"]
+        gateways = [process for name, process in self._processes.items() if name != "superlink"]
+        for group in (gateways, superlink):
+            for process in group:
+                process.terminate()
+            for process in group:
+                stop_group(process)
         for file in self._files:
             file.close()
 

@@ -39,6 +39,11 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True):
     noise_multiplier: float  # z
     budget: Budget
 
+    @property
+    def charge(self) -> Charge:
+        """What one release costs."""
+        return Charge(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier)
+
 
 def resume(
     path: Path, ledger: Ledger, bundle_version: int, initial_adapter: bytes, optimizer: ServerOptimizer
@@ -103,10 +108,9 @@ def release(
     Raises:
         PrivacyError: if the sum is not finite or the budget would be passed; nothing is released then.
     """
-    charge = Charge(sampling_rate=mechanism.sampling_rate, noise_multiplier=mechanism.noise_multiplier)
     ledger.charge(
         counts.round_id,
-        charge,
+        mechanism.charge,
         clipping_norm=mechanism.clipping_norm,
         people_enrolled=counts.people_enrolled,
         budget=mechanism.budget,

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from contracts.errors import CheckFailed
-from contracts.privacy import Charge
 from federated.aggregation import SUM_DTYPE
 from federated.checkpoint import Checkpoint, RoundCounts
 from federated.durable import write_atomically
@@ -74,9 +73,7 @@ def _play_round(
     coins: random.Random | None,
 ) -> Checkpoint:
     mechanism = settings.mechanism
-    ledger.afford(  # before phones train for nothing
-        Charge(sampling_rate=mechanism.sampling_rate, noise_multiplier=mechanism.noise_multiplier), mechanism.budget
-    )
+    ledger.afford(mechanism.charge, mechanism.budget)  # before phones train for nothing
     enrolled = enrolled_people(store)
     if not enrolled:
         raise CheckFailed("nobody is enrolled for federated training: a round needs people who opted in")

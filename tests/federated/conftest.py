@@ -11,6 +11,8 @@ import pytest
 from contracts.consent import ConsentFact, Purpose
 from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from contracts.sync import EnrolRequest, SyncRequest
+from federated.optimizer import Momentum
+from federated.settings import FederatedSettings
 from sync_server.devices import enrol
 from sync_server.rounds import submit
 from sync_server.settings import ServerSettings
@@ -104,3 +106,26 @@ def fleet(tmp_path: Path, store_url: str) -> Iterator[Fleet]:
     fleet = Fleet(store_url, settings)
     yield fleet
     fleet.store.close()
+
+
+@pytest.fixture
+def settings_of(tmp_path: Path, store_url: str) -> Callable[..., FederatedSettings]:
+    """Settings of a run over the fleet's store, all of it under the test's folder."""
+
+    def build(**fields: object) -> FederatedSettings:
+        defaults: dict = {
+            "store": store_url,
+            "state": str(tmp_path / "state"),
+            "ledger": str(tmp_path / "privacy" / "ledger.jsonl"),
+            "bundle_version": BUNDLE_VERSION,
+            "adapter": np.linspace(-1, 1, 6, dtype="<f4").tobytes(),
+            "clipping_norm": 0.5,
+            "noise_multiplier": 1.0,
+            "delta": 1e-5,
+            "epsilon_budget": 50.0,
+            "optimizer": Momentum(learning_rate=1.0, beta=0.0),
+            "round_seconds": 20.0,
+        }
+        return FederatedSettings(**(defaults | fields))
+
+    return build

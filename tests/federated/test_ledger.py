@@ -1,6 +1,7 @@
 """The ledger is charged before, durably, in a chain that shows every change."""
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,16 +120,14 @@ def test_a_charge_that_cannot_be_bounded_leaves_no_line(tmp_path):
     assert path.read_bytes() == b""
 
 
-def _is_refused(path: str) -> bool:
-    try:
-        Ledger(Path(path))
-    except PrivacyError as error:
-        return "another process" in str(error)
-    return False
+OPEN_IT = "import pathlib, sys; from federated.ledger import Ledger; Ledger(pathlib.Path(sys.argv[1]))"
 
 
 def test_two_processes_cannot_charge_at_once(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    with Ledger(path), multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(_is_refused, (str(path),))
-    Ledger(path).__exit__(None, None, None)  # free again
+    command = [sys.executable, "-c", OPEN_IT, str(path)]
+    with Ledger(path):
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "PrivacyError" in refused.stderr
+    assert "held by another process" in refused.stderr
+    assert subprocess.run(command, check=False).returncode == 0  # free again

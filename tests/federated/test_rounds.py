@@ -1,4 +1,4 @@
-"""Whole rounds over a real store, the messages carried by hand: what the ServerApp and the gateways do, without Flower."""
+"""Whole rounds over a real store, the messages carried by hand: ServerApp and gateways without Flower."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -13,34 +13,14 @@ from federated.gateway import answer, sum_of
 from federated.ledger import read_ledger
 from federated.messages import GatewaySum, OpenRound
 from federated.noise import seeded_noise
-from federated.optimizer import Momentum
 from federated.rounds import play_rounds, sums_that_hold
-from federated.settings import FederatedSettings
 from sync_server.rounds import enrolled_people
-from tests.federated.conftest import BUNDLE_VERSION, Fleet
 
 DIMENSION = 6
 ADAPTER = np.linspace(-1, 1, DIMENSION, dtype="<f4")
 
 
-def settings_of(tmp_path: Path, store_url: str, **fields) -> FederatedSettings:
-    defaults = {
-        "store": store_url,
-        "state": str(tmp_path / "state"),
-        "ledger": str(tmp_path / "privacy" / "ledger.jsonl"),
-        "bundle_version": BUNDLE_VERSION,
-        "adapter": ADAPTER.tobytes(),
-        "clipping_norm": 0.5,
-        "noise_multiplier": 1.0,
-        "delta": 1e-5,
-        "epsilon_budget": 50.0,
-        "optimizer": Momentum(learning_rate=1.0, beta=0.0),
-        "round_seconds": 20.0,
-    }
-    return FederatedSettings(**(defaults | fields))
-
-
-def carried(fleet: Fleet, missing: Sequence[str] = ()) -> Callable[[Sequence[OpenRound]], list[GatewaySum]]:
+def carried(fleet, missing: Sequence[str] = ()) -> Callable[[Sequence[OpenRound]], list[GatewaySum]]:
     """Gateways as threads over the fleet's store."""
 
     def ask(openings: Sequence[OpenRound]) -> list[GatewaySum]:
@@ -63,8 +43,8 @@ def constant(value: float) -> Callable[[object], np.ndarray]:
     return lambda task: np.full(DIMENSION, value)
 
 
-def test_a_round_releases_the_noised_average_of_clipped_updates(tmp_path, store_url, fleet):
-    settings = settings_of(tmp_path, store_url)
+def test_a_round_releases_the_noised_average_of_clipped_updates(settings_of, fleet):
+    settings = settings_of()
     fleet.add(constant(0.01), 3)
     fleet.add(constant(1000.0), 2)  # clipped, whatever they send
     with fleet:
@@ -79,8 +59,8 @@ def test_a_round_releases_the_noised_average_of_clipped_updates(tmp_path, store_
 
 
 @pytest.mark.parametrize("missing", [("gateway-0",), ("gateway-1",)])
-def test_a_missing_gateway_changes_neither_noise_nor_denominator(tmp_path, store_url, fleet, missing):
-    settings = settings_of(tmp_path, store_url)
+def test_a_missing_gateway_changes_neither_noise_nor_denominator(settings_of, fleet, missing):
+    settings = settings_of()
     fleet.add(constant(0.01), 8)
     with fleet:
         checkpoint = play_rounds(settings, fleet.store, carried(fleet, missing), noise=seeded_noise(5))
@@ -91,8 +71,8 @@ def test_a_missing_gateway_changes_neither_noise_nor_denominator(tmp_path, store
     np.testing.assert_allclose(checkpoint.adapter_array, expected, rtol=1e-5)
 
 
-def test_phones_that_stay_away_are_waited_for_until_the_deadline_and_no_longer(tmp_path, store_url, fleet):
-    settings = settings_of(tmp_path, store_url, round_seconds=1.0)
+def test_phones_that_stay_away_are_waited_for_until_the_deadline_and_no_longer(settings_of, fleet):
+    settings = settings_of(round_seconds=1.0)
     fleet.add(constant(0.01), 4)  # but the fleet never comes back
     checkpoint = play_rounds(settings, fleet.store, carried(fleet), noise=seeded_noise(5))
     counts = checkpoint.rounds[0]
@@ -101,13 +81,13 @@ def test_phones_that_stay_away_are_waited_for_until_the_deadline_and_no_longer(t
     np.testing.assert_allclose(checkpoint.adapter_array, expected, rtol=1e-5)
 
 
-def test_patience_ends_a_wait_on_a_clock_that_stands_still(tmp_path, store_url, fleet):
+def test_patience_ends_a_wait_on_a_clock_that_stands_still(fleet):
     fleet.add(constant(0.01), 2)
     opening = OpenRound(
         round_id="r",
         gateway="gateway-0",
         people=tuple(enrolled_people(fleet.store)),
-        bundle_version=BUNDLE_VERSION,
+        bundle_version=3,
         adapter=ADAPTER.tobytes(),
         clipping_norm=1.0,
         learning_rate=0.1,
@@ -118,8 +98,8 @@ def test_patience_ends_a_wait_on_a_clock_that_stands_still(tmp_path, store_url, 
     assert answer(opening, fleet.store).updates == 0
 
 
-def test_rounds_go_on_where_an_interrupted_run_stopped(tmp_path, store_url, fleet):
-    settings = settings_of(tmp_path, store_url)
+def test_rounds_go_on_where_an_interrupted_run_stopped(settings_of, fleet):
+    settings = settings_of()
     fleet.add(constant(0.01), 3)
     noise = seeded_noise(5)
     with fleet:
@@ -132,8 +112,8 @@ def test_rounds_go_on_where_an_interrupted_run_stopped(tmp_path, store_url, flee
     assert len(read_ledger(Path(settings.ledger))) == 3
 
 
-def test_a_round_that_no_gateway_answers_is_not_charged(tmp_path, store_url, fleet):
-    settings = settings_of(tmp_path, store_url)
+def test_a_round_that_no_gateway_answers_is_not_charged(settings_of, fleet):
+    settings = settings_of()
     phones = fleet.add(constant(0.01), 3)
     with pytest.raises(CheckFailed, match="nothing was charged"):
         play_rounds(settings, fleet.store, lambda openings: [])
@@ -141,21 +121,21 @@ def test_a_round_that_no_gateway_answers_is_not_charged(tmp_path, store_url, fle
     assert [phone.sync() for phone in phones] == [None] * 3  # and no task stays open
 
 
-def test_nobody_enrolled_is_no_round(tmp_path, store_url, fleet):
+def test_nobody_enrolled_is_no_round(settings_of, fleet):
     with pytest.raises(CheckFailed, match="nobody is enrolled"):
-        play_rounds(settings_of(tmp_path, store_url), fleet.store, carried(fleet))
+        play_rounds(settings_of(), fleet.store, carried(fleet))
 
 
-def test_a_spent_budget_opens_no_round(tmp_path, store_url, fleet):
-    settings = settings_of(tmp_path, store_url, epsilon_budget=0.5)
+def test_a_spent_budget_opens_no_round(settings_of, fleet):
+    settings = settings_of(epsilon_budget=0.5)
     phones = fleet.add(constant(0.01), 2)
     with fleet, pytest.raises(PrivacyError, match="budget"):
         play_rounds(settings, fleet.store, carried(fleet))
     assert not any(phone.receipts for phone in phones)
 
 
-def test_a_state_folder_of_another_adapter_is_refused(tmp_path, store_url, fleet):
-    settings = settings_of(tmp_path, store_url, round_seconds=0.5)
+def test_a_state_folder_of_another_adapter_is_refused(settings_of, fleet):
+    settings = settings_of(round_seconds=0.5)
     fleet.add(constant(0.01), 2)
     play_rounds(settings, fleet.store, carried(fleet))
     other = msgspec.structs.replace(settings, adapter=bytes(4 * DIMENSION))
