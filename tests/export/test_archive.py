@@ -27,7 +27,7 @@ def rewritten(tar: bytes, change) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for member, data in change(members):
-            archive.addfile(member, io.BytesIO(data))
+            archive.addfile(member, io.BytesIO(data) if data else None)
     return buffer.getvalue()
 
 
@@ -68,9 +68,9 @@ def test_compression_is_deterministic_and_bounded(bundle: Path) -> None:
             decompress(damaged, len(tar))
 
 
-def link(name: str, kind: bytes) -> tuple[tarfile.TarInfo, bytes]:
+def link(name: str, kind: bytes, size: int = 0) -> tuple[tarfile.TarInfo, bytes]:
     member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, "/etc/passwd"
+    member.type, member.linkname, member.size = kind, "/etc/passwd", size  # the size that the manifest lists
     return member, b""
 
 
@@ -84,9 +84,9 @@ HOSTILE = {
     "escapes upwards": lambda members: [*members, (tarfile.TarInfo("../escaped"), b"")],
     "absolute path": lambda members: [*members, (tarfile.TarInfo("/tmp/escaped"), b"")],
     "unlisted file": lambda members: [*members, (tarfile.TarInfo("unlisted"), b"")],
-    "symbolic link": lambda members: [*members[:-1], link(members[-1][0].name, tarfile.SYMTYPE)],
-    "hard link": lambda members: [*members[:-1], link(members[-1][0].name, tarfile.LNKTYPE)],
-    "device": lambda members: [*members[:-1], link(members[-1][0].name, tarfile.CHRTYPE)],
+    "symbolic link": lambda members: [*members[:-1], link(members[-1][0].name, tarfile.SYMTYPE, members[-1][0].size)],
+    "hard link": lambda members: [*members[:-1], link(members[-1][0].name, tarfile.LNKTYPE, members[-1][0].size)],
+    "device": lambda members: [*members[:-1], link(members[-1][0].name, tarfile.CHRTYPE, members[-1][0].size)],
     "folder": lambda members: [*members, link("folder", tarfile.DIRTYPE)],
     "same file twice": lambda members: [*members, members[-1]],
     "larger than listed": lambda members: [*members[:-1], (renamed(members[0][0], members[-1][0].name), members[0][1])],
@@ -101,7 +101,7 @@ HOSTILE = {
 def test_hostile_archives_are_refused_and_nothing_lies_outside(bundle: Path, tmp_path: Path, change) -> None:
     (tmp_path / "unpacked").mkdir()
     before = {path for path in tmp_path.rglob("*") if "unpacked" not in path.parts}
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="archive"):
         unpack(rewritten(pack(bundle), change), tmp_path / "unpacked" / "here")
     assert {path for path in tmp_path.rglob("*") if "unpacked" not in path.parts} == before
     written = [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()]
