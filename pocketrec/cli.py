@@ -15,6 +15,7 @@ from pocketrec.commands.prepare import prepare
 from pocketrec.commands.privacy import privacy
 from pocketrec.commands.publish import publish
 from pocketrec.commands.serve import serve
+from pocketrec.commands.simulate import simulate
 from pocketrec.commands.verify import verify
 from pocketrec.output import emit
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (init, prepare, verify, publish, serve, privacy):
+for verb in (init, prepare, verify, publish, serve, simulate, privacy):
     app.command()(verb)
 
 

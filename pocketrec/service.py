@@ -1,5 +1,7 @@
 """The sync server of a run: where its data lie and whom it trusts."""
 
+from pathlib import Path
+
 from contracts.project import Project
 from pocketrec.run_directory import RunDirectory
 from sync_server.settings import ServerSettings
@@ -20,25 +22,30 @@ def own_identity_key(run: RunDirectory) -> bytes:
 
 
 def server_settings(
-    run: RunDirectory, project: Project, identity_key: bytes | None = None, clock_file: str | None = None
+    run: RunDirectory,
+    project: Project,
+    folder: Path,
+    identity_key: bytes | None = None,
+    clock_file: Path | None = None,
 ) -> ServerSettings:
-    """The settings of the run's server, on SQLite.
+    """The settings of a server of the run, on SQLite.
 
     Args:
-        run: its database, repository and secrets.
+        run: its repository and secrets.
+        folder: where the database lies; made where missing.
         project: the identity tokens' audience is its name.
         identity_key: raw Ed25519 public key [32 bytes] of the identity provider; by default the run's own is trusted,
             whose tokens only the holder of the run's secrets can make.
         clock_file: what the server reads the time from, instead of the machine's clock.
     """
-    run.server.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     return ServerSettings(
-        database_url=f"sqlite:///{(run.server / DATABASE).resolve()}",
+        database_url=f"sqlite:///{(folder / DATABASE).resolve()}",
         staff_token=staff_token(run),
         identity_key=identity_key or _public_half(own_identity_key(run)),
         identity_audience=project.project.name,
         repository=str(run.repository.resolve()),
-        clock_file=clock_file,
+        clock_file=str(clock_file.resolve()) if clock_file else None,
     )
 
 

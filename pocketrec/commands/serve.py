@@ -50,7 +50,7 @@ def serve(
     file = read_project(project)
     trusted = load_public_key(identity_key) if identity_key else None
     with open_run(run or file.default_run) as directory:
-        settings = server_settings(directory, file.project, trusted)
+        settings = server_settings(directory, file.project, directory.server, trusted)
     section = file.project.server
     with redirect_stdout(_Announcement(settings.database_url)) if as_json else nullcontext():
         serve_sync(settings, host or section.host, section.port if port is None else port, section.workers)
