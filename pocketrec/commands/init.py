@@ -10,7 +10,9 @@ from pocketrec.options import PROJECT_FILE, JsonOption
 SourceOption = Annotated[
     Path | None, typer.Option("--source", metavar="FILE", help="a CSV or Parquet log whose columns are guessed at")
 ]
-FileArgument = Annotated[Path, typer.Argument(metavar="[FILE]", help="where to write it")]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="[FILE]", show_default=False, help="where to write it  [default: pocketrec.toml]")
+]
 
 
 def init(file: FileArgument = PROJECT_FILE, source: SourceOption = None, as_json: JsonOption = False) -> None:

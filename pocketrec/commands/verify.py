@@ -13,7 +13,9 @@ KeyOption = Annotated[
         "--public-key", metavar="FILE", help="who must have signed it  [default: keys/targets.pub of the run]"
     ),
 ]
-HeldOption = Annotated[int, typer.Option("--held", metavar="VERSION", help="refuse a bundle older than this one")]
+HeldOption = Annotated[
+    int, typer.Option("--held", metavar="VERSION", show_default=False, help="refuse a bundle older than this one")
+]
 
 
 def verify(

@@ -33,6 +33,9 @@ def test_every_verb_has_an_example_that_the_parser_takes(name: str) -> None:
         assert called == name
         with verb.make_context(name, arguments):
             pass
+    with verb.make_context(name, list(examples[0].split()[1:])) as context:
+        shown = verb.get_help(context)
+    assert "\\" not in shown  # an escape that was meant for a terminal's markup
     assert "--json" in {option for parameter in verb.params for option in parameter.opts}
 
 
