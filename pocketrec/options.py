@@ -19,6 +19,4 @@ RunOption = Annotated[
     Path | None, typer.Option("--run", metavar="FOLDER", help="the run directory  [default: runs/NAME]")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
-BundleArgument = Annotated[
-    Path | None, typer.Argument(metavar="[BUNDLE]", help="a bundle's directory  [default: the run's]")
-]
+BundleArgument = Annotated[Path | None, typer.Argument(metavar="[BUNDLE]", show_default=False)]

@@ -10,13 +10,11 @@ from pocketrec.options import PROJECT_FILE, JsonOption
 SourceOption = Annotated[
     Path | None, typer.Option("--source", metavar="FILE", help="a CSV or Parquet log whose columns are guessed at")
 ]
-FileArgument = Annotated[
-    Path, typer.Argument(metavar="[FILE]", show_default=False, help="where to write it  [default: pocketrec.toml]")
-]
+FileArgument = Annotated[Path, typer.Argument(metavar="[FILE]", show_default=False)]
 
 
 def init(file: FileArgument = PROJECT_FILE, source: SourceOption = None, as_json: JsonOption = False) -> None:
-    """Write a commented project file.
+    """Write a commented project file: FILE, or pocketrec.toml.
 
     \b
     Example:

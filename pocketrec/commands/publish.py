@@ -26,6 +26,8 @@ def publish(
 ) -> None:
     """Add a bundle to the signed repository that phones update from, with patches from earlier bundles.
 
+    BUNDLE is a bundle's directory, by default the run's.
+
     \b
     Example:
         pocketrec publish --run runs/shop

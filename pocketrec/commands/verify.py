@@ -28,6 +28,8 @@ def verify(
 ) -> None:
     """Check a bundle as a phone does: signature, files, version, and that its model answers its goldens.
 
+    BUNDLE is a bundle's directory, by default the run's.
+
     \b
     Example:
         pocketrec verify shop-3 --public-key targets.pub --held 2
