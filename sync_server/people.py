@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from contracts.errors import WireError
 from contracts.identity import DeviceRole, IdentityClaims, OwnerKind, owner_kind
 from sync_server.devices import Device
 from sync_server.sql_store import insert_missing
@@ -109,13 +108,6 @@ def speaks_for(
     mine = [{"owner_id": found[name].id, "device_id": device.device_id, "proven_at": now_ms} for name in claimed]
     insert_missing(connection, proofs, mine)
     return answers | found
-
-
-def require(answer: Owner | str) -> Owner:
-    """The owner of an answer of `speaks_for` that is known to be one."""
-    if isinstance(answer, str):
-        raise WireError(answer)
-    return answer
 
 
 def _owner(row: Row) -> Owner:

@@ -61,24 +61,40 @@ def decompress(data: bytes, encoding: str, max_bytes: int) -> bytes:
         WireError: if the coding is unknown or the data is damaged.
         LimitError: if the result would be longer than `max_bytes`.
     """
-    try:
-        if encoding in ("", "identity"):
-            plain = data
-        elif encoding == "zstd":
-            unzstd = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-            plain = unzstd.stream_reader(BytesIO(data)).read(max_bytes + 1)
-        elif encoding == "gzip":
-            gunzip = zlib.decompressobj(wbits=31)
-            plain = gunzip.decompress(data, max_bytes + 1)
-            if len(plain) <= max_bytes and (not gunzip.eof or gunzip.unused_data):
-                raise WireError("the gzip body is cut short or goes on after its end: send it again")
-        else:
-            raise WireError(f"content encoding {encoding!r} is not known: use zstd, gzip or none")
-    except (zstandard.ZstdError, zlib.error) as error:
-        raise WireError(f"the {encoding} body is damaged ({error}): send it again") from None
+    if encoding in ("", "identity"):
+        plain, complete = data, True
+    elif encoding in _DECOMPRESS:
+        try:
+            plain, complete = _DECOMPRESS[encoding](data, max_bytes)
+        except (zstandard.ZstdError, zlib.error) as error:
+            raise WireError(f"the {encoding} body is damaged ({error}): send it again") from None
+    else:
+        raise WireError(f"content encoding {encoding!r} is not known: use {', '.join(_DECOMPRESS)} or none")
     if len(plain) > max_bytes:
         raise LimitError(f"the body decompresses to more than max_decoded_bytes = {max_bytes}: send fewer events")
+    if not complete:
+        raise WireError(f"the {encoding} body is cut short or goes on after its end: send it again")
     return plain
+
+
+def _unzstd(data: bytes, max_bytes: int) -> tuple[bytes, bool]:
+    """At most one byte more than the limit, and whether the data is one whole frame."""
+    context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+    plain = context.stream_reader(BytesIO(data)).read(max_bytes + 1)
+    if len(plain) > max_bytes:
+        return plain, False
+    whole = context.decompressobj()  # the bounded reader does not tell where the frame ends
+    whole.decompress(data)
+    return plain, whole.eof and not whole.unused_data
+
+
+def _gunzip(data: bytes, max_bytes: int) -> tuple[bytes, bool]:
+    """At most one byte more than the limit, and whether the data is one whole member."""
+    context = zlib.decompressobj(wbits=31)
+    return context.decompress(data, max_bytes + 1), context.eof and not context.unused_data
+
+
+_DECOMPRESS = {"zstd": _unzstd, "gzip": _gunzip}
 
 
 def answer(value: object, request: Request, format: str) -> Response:

@@ -57,7 +57,7 @@ happenings = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(happenings, max_size=25), st.randoms(use_true_random=False))
 def test_replayed_in_any_order_the_profiles_are_what_was_created(new_world, held_profile, story, random):
     with TemporaryDirectory() as folder, new_world(Path(folder)) as world:

@@ -30,7 +30,8 @@ def test_what_a_card_bought_before_it_was_linked_is_merged_too(world, held):
     till.sync(till.event("bread", owner="card:1"), till.event("bread", owner="card:2"), consents=(consent,))
     held.apply(phone.log_in("login:ada").profile)
     assert held.summary == EMPTY
-    held.apply(phone.log_in("login:ada", "card:1").profile)
+    link = world.provider.token("login:ada", "card:1")
+    held.apply(phone.sync(owner="login:ada", profile_version=held.version, identity_tokens=(link,)).profile)
     assert set(held.summary.items) == {"bread"}
     assert held.summary.items["bread"].weight == audit.profile(world.store, "card:1").items["bread"].weight
 

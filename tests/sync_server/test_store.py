@@ -54,13 +54,15 @@ class StoreContract:
         assert reasons(store) == ["first"]
 
     def test_writers_take_turns_and_stamps_are_committed_in_order(self, store, database_url):
-        """Two stores of two processes: a stamp seen later is greater, and none is given twice."""
+        """What a writer has read is still so when it writes, also if the other writer is another process."""
         committed, lock = [], threading.Lock()
 
         def count(of):
             for _ in range(20):
                 with of.write() as connection:
+                    last = connection.execute(select(tables.store.c.changes)).scalar_one()
                     stamp = next_stamp(connection)
+                    assert stamp == last + 1
                     with lock:
                         committed.append(stamp)
 
