@@ -101,6 +101,33 @@ def test_death_after_any_step_draws_no_noise_twice_under_one_charge(tmp_path, st
     assert len(noise.drawn) <= charges
 
 
+def test_every_step_is_durable_before_the_next_begins(tmp_path, monkeypatch):
+    """The charge reaches the disk before noise is drawn, a checkpoint's content before its name."""
+    done: list[str] = []
+
+    def recorded(name, real):
+        def call(*arguments, **named):
+            done.append(name)
+            return real(*arguments, **named)
+
+        return call
+
+    noise = CountingNoise()
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        fresh = resume(tmp_path / "checkpoint", ledger, 1, ADAPTER, ADAM)
+        for name in ("write", "fsync"):
+            monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
+        monkeypatch.setattr(Path, "replace", recorded("replace", Path.replace))
+        draw = recorded("draw", noise)
+        for step, _ in release(tmp_path / "checkpoint", ledger, fresh, TOTAL, counts(0), MECHANISM, ADAM, draw):
+            done.append(step)
+    atomic_write = ["fsync", "replace", "fsync"]
+    assert done == [
+        *("write", "fsync", Step.CHARGED, "draw", Step.NOISED),
+        *(*atomic_write, Step.PERSISTED, Step.APPLIED, *atomic_write, Step.COMPLETE),
+    ]
+
+
 class Killed(BaseException):
     """Ends a run as a signal would: nothing of ours catches it."""
 

@@ -1,6 +1,8 @@
 """Whole rounds over a real store, the messages carried by hand: ServerApp and gateways without Flower."""
 
+import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from federated.ledger import read_ledger
 from federated.messages import GatewaySum, OpenRound
 from federated.noise import seeded_noise
 from federated.rounds import play_rounds, sums_that_hold
+from federated.sampling import draw_cohort
 from sync_server.rounds import enrolled_people
 
 DIMENSION = 6
@@ -98,6 +101,32 @@ def test_patience_ends_a_wait_on_a_clock_that_stands_still(fleet):
     assert answer(opening, fleet.store).updates == 0
 
 
+def test_the_deadline_is_the_servers(fleet):
+    fleet.add(constant(0.01), 2)
+    passed = msgspec.structs.replace(
+        opening_of(), people=tuple(enrolled_people(fleet.store)), deadline=0, patience_seconds=60.0
+    )
+    began = time.monotonic()
+    assert answer(passed, fleet.store).updates == 0
+    assert time.monotonic() - began < 30
+
+
+def test_only_who_is_drawn_is_asked(settings_of, fleet):
+    settings = settings_of(sampling_rate=0.5)
+    phones = fleet.add(constant(0.01), 8)
+    drawn = draw_cohort(enrolled_people(fleet.store), 0.5, random.Random(3))
+    assert 0 < len(drawn) < 8
+    with fleet:
+        checkpoint = play_rounds(settings, fleet.store, carried(fleet), noise=seeded_noise(5), coins=random.Random(3))
+    counts = checkpoint.rounds[0]
+    assert (counts.people_enrolled, counts.people_sampled, counts.updates) == (8, len(drawn), len(drawn))
+    assert sum(len(phone.receipts) for phone in phones) == len(drawn)
+    expected = np.frombuffer(settings.adapter, "<f4") + (len(drawn) * 0.01 + 0.5 * seeded_noise(5)(DIMENSION)) / (
+        0.5 * 8
+    )
+    np.testing.assert_allclose(checkpoint.adapter_array, expected, rtol=1e-5)
+
+
 def test_rounds_go_on_where_an_interrupted_run_stopped(settings_of, fleet):
     settings = settings_of()
     fleet.add(constant(0.01), 3)
@@ -115,8 +144,15 @@ def test_rounds_go_on_where_an_interrupted_run_stopped(settings_of, fleet):
 def test_a_round_that_no_gateway_answers_is_not_charged(settings_of, fleet):
     settings = settings_of()
     phones = fleet.add(constant(0.01), 3)
+
+    def open_and_die(openings: Sequence[OpenRound]) -> list[GatewaySum]:
+        for one in openings:
+            answer(msgspec.structs.replace(one, patience_seconds=0.0), fleet.store)
+        assert all(phone.sync() for phone in phones)
+        return []
+
     with pytest.raises(CheckFailed, match="nothing was charged"):
-        play_rounds(settings, fleet.store, lambda openings: [])
+        play_rounds(settings, fleet.store, open_and_die)
     assert read_ledger(Path(settings.ledger)) == ()
     assert [phone.sync() for phone in phones] == [None] * 3  # and no task stays open
 
