@@ -1,8 +1,9 @@
 """One request does a whole sync: `POST /v1/sync` with a `SyncRequest`, answered by a `SyncResponse`.
 
 A device is enrolled first with `POST /v1/devices`. Every later request is signed with the device's own Ed25519 key:
-the header `Authorization: PocketrecDevice <device_id>.<base64url signature>` signs the body as sent (after compression).
-An answer is in the request's format wherever that can hold it: read it by its own content type. A `Problem` is JSON.
+the header `Authorization: PocketrecDevice <device_id>.<base64url signature>` signs the body as sent, after
+compression. An answer is in the request's format wherever that can hold it: read it by its own content type. A
+`Problem` is always JSON.
 """
 
 from enum import StrEnum
