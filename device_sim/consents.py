@@ -1,7 +1,9 @@
 """Decisions about consent that the server has not confirmed yet: they travel first and with every request."""
 
+from functools import reduce
+
 from contracts import codec
-from contracts.consent import ConsentFact
+from contracts.consent import Consent, ConsentFact, Purpose, decide
 from device_sim.database import Database
 
 MAX_FACTS = 64  # of one request, as contracts.sync allows
@@ -16,6 +18,18 @@ class ConsentQueue:
     def add(self, fact: ConsentFact) -> None:
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO consent_facts VALUES (?, ?)", (fact.fact_id, codec.encode(fact)))
+
+    def standing(self, owner: str, purpose: Purpose, received: Consent) -> Consent:
+        """The decision that stands once the server has taken all that is queued.
+
+        Args:
+            owner: whose.
+            purpose: for what.
+            received: the decision that stands on the server, as last received.
+        """
+        rows = self._database.connection.execute("SELECT payload FROM consent_facts ORDER BY rowid")
+        facts = (codec.decode(payload, ConsentFact) for (payload,) in rows)
+        return reduce(decide, (fact for fact in facts if (fact.owner, fact.purpose) == (owner, purpose)), received)
 
     def pending(self, limit: int = MAX_FACTS) -> tuple[ConsentFact, ...]:
         rows = self._database.connection.execute("SELECT payload FROM consent_facts ORDER BY rowid LIMIT ?", (limit,))

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from contracts.consent import ConsentFact, Purpose
+from contracts.consent import Consent, ConsentFact, Purpose
 from contracts.errors import AuthenticationError
 from contracts.events import Event, EventKey, EventType, Money
 from contracts.identity import DeviceRole
@@ -90,14 +90,15 @@ class Device:
 
     def decide(self, owner: str, purpose: Purpose, granted: bool) -> None:
         """Record an owner's decision about consent, made while looking at what the device knows of earlier ones."""
-        standing = self.profile.consents.get(purpose) if owner == self.profile.owner else None
+        received = self.profile.consents if owner == self.profile.owner else {}
+        standing = self.client.consents.standing(owner, purpose, received.get(purpose, Consent()))
         self.client.consents.add(
             ConsentFact(
                 fact_id=secrets.token_hex(16),
                 owner=owner,
                 purpose=purpose,
                 granted=granted,
-                cites=standing.version if standing else 0,
+                cites=standing.version,
             )
         )
 

@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -153,7 +153,7 @@ class Fleet:
         """
         for member in self.members:
             member.network.online = True
-            self._sync_until(member, lambda cache=member.device.cache: not cache.unsettled())  # type: ignore[misc]
+            self._sync_until_answered(member, drained=True)
         self.sync_all()
 
     def sync_all(self) -> int:
@@ -167,7 +167,7 @@ class Fleet:
         """
         before = sum(phone.device.updates_submitted for phone in self.phones)
         for phone in self.phones:
-            self._sync_until(phone, lambda: True)
+            self._sync_until_answered(phone)
         return sum(phone.device.updates_submitted for phone in self.phones) - before
 
     def report(self) -> FleetReport:
@@ -197,14 +197,14 @@ class Fleet:
             member.device.close()
             member.network.close()
 
-    def _sync_until(self, member: Member, done: Callable[[], bool]) -> None:
-        """Sync until an answer came and `done` holds, time passing between attempts."""
+    def _sync_until_answered(self, member: Member, drained: bool = False) -> None:
+        """Sync until an answer came, and with `drained` until nothing is left to send; time passes between attempts."""
+        cache = member.device.cache
         for _ in range(MAX_ATTEMPTS):
             if not member.sync():
                 self.time.advance_to(self.time.now_ms() + member.retry_wait_ms())
-            elif done():
+            elif not (drained and cache.unsettled()):
                 return
-        cache = member.device.cache
         raise CheckFailed(
             f"{cache.unsettled()} events of device {cache.device_id!r} do not get through: see the server"
         )

@@ -5,7 +5,8 @@
     bundles/.incoming/               what is being unpacked and checked; a power loss may leave it behind
     metadata/                        what python-tuf's client trusts by now
 
-Power may go at any step: before the pointer is replaced the phone holds the old bundle, after it the new one.
+Power may go at any step: before the pointer is replaced the phone holds the old bundle, after it the new one. Whether
+metadata has expired is judged by the machine's own clock, not by the virtual time of a fleet.
 """
 
 import hashlib

@@ -94,18 +94,22 @@ def publish(
             )
         version, tar = manifest.bundle_version, pack(bundle_dir)
         whole = compress(tar)
-        tar_sha256 = hashlib.sha256(tar).hexdigest()
-
-        def described(**fields: object) -> BundleTarget:
-            return BundleTarget(version=version, unpacked_sha256=tar_sha256, unpacked_bytes=len(tar), **fields)  # type: ignore[arg-type]
-
+        target = BundleTarget(
+            kind="bundle",
+            version=version,
+            unpacked_sha256=hashlib.sha256(tar).hexdigest(),
+            unpacked_bytes=len(tar),
+        )
         bases = sorted(held)[-patch_bases:] if patch_bases else []
-        added = {bundle_path(version): (whole, described(kind="bundle"))}
+        added = {bundle_path(version): (whole, target)}
         for base in bases:
             base_tar = decompress(state.read_target(held[base]), _custom(held[base]).unpacked_bytes)
             patch = make_patch(base_tar, tar, smaller_than=len(whole))
             if patch is not None:
-                added[patch_path(base, version)] = (patch, described(kind="patch", base_version=base))
+                added[patch_path(base, version)] = (
+                    patch,
+                    msgspec.structs.replace(target, kind="patch", base_version=base),
+                )
         state.replace_targets({held[base].path: held[base] for base in bases}, added)
     latest_patch = added.get(patch_path(newest, version))
     return Published(version=version, bytes=len(whole), patch_bytes=len(latest_patch[0]) if latest_patch else None)

@@ -1,7 +1,6 @@
 """A tiny device model in a whole bundle, a published repository, and the real sync server in a process of its own."""
 
 import os
-import random
 import sqlite3
 import subprocess
 import sys
@@ -211,9 +210,10 @@ def model_bundle(write_model_bundle, tmp_path_factory) -> Path:
 class Server:
     """A sync server in a process of its own, with the time that it reads and the identity provider that it trusts."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **limits: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self._limits = limits
         self.repository = directory / "repository"
         self.database = directory / "sync.sqlite"
         self.time = FleetTime(START_MS, directory / "clock")
@@ -228,6 +228,7 @@ class Server:
             "identity_audience": AUDIENCE,
             "repository": str(self.repository),
             "clock_file": str(self.directory / "clock"),
+            **self._limits,
         }
         (self.directory / "settings.json").write_bytes(msgspec.json.encode(settings))
         self._process = subprocess.Popen(
@@ -248,13 +249,17 @@ class Server:
         return httpx.Client(base_url=self.url, transport=transport, timeout=30)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path / "server")
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server that tests share: each with devices and owners of its own, and without bundles."""
+    running = Server(tmp_path_factory.mktemp("server"))
     yield running
     running.stop()
 
 
 @pytest.fixture
-def random_state() -> random.Random:
-    return random.Random(11)
+def own_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A running server for one test; parametrized indirectly with a dict, one of other limits."""
+    running = Server(tmp_path / "server", **getattr(request, "param", {}))
+    yield running
+    running.stop()

@@ -55,30 +55,30 @@ def held_events(server) -> list[Event]:
 
 
 @pytest.fixture
-def shop(server, write_model_bundle, tmp_path: Path) -> Callable[[int], None]:
+def shop(own_server, write_model_bundle, tmp_path: Path) -> Callable[[int], None]:
     """Publishes a version of the tiny bundle on the server."""
 
     def publish_version(version: int) -> None:
-        publish(write_model_bundle(tmp_path / f"bundle-{version}", version), server.repository, tmp_path / "keys")
+        publish(write_model_bundle(tmp_path / f"bundle-{version}", version), own_server.repository, tmp_path / "keys")
 
     publish_version(1)
     return publish_version
 
 
-def test_a_fleet_loses_nothing_and_counts_nothing_twice(server, shop, tmp_path: Path) -> None:
+def test_a_fleet_loses_nothing_and_counts_nothing_twice(own_server, shop, tmp_path: Path) -> None:
     plan = plan_of(6, lost_answers=0.2)
     steps = []
     report = run_fleet(
         plan,
-        server.url,
+        own_server.url,
         tmp_path / "fleet",
-        trusted_root(server.repository),
+        trusted_root(own_server.repository),
         STAFF_TOKEN,
-        server.identity_provider,
-        server.time,
+        own_server.identity_provider,
+        own_server.time,
         lambda done, total: steps.append((done, total)),
     )
-    held = held_events(server)
+    held = held_events(own_server)
     count = count_independently(report.created, held, plan, report.profiles)
     assert (count.lost, count.double_counted) == (0, 0)
     assert count.created == count.held == len(held) > 300
@@ -96,16 +96,15 @@ def test_a_fleet_loses_nothing_and_counts_nothing_twice(server, shop, tmp_path: 
     assert codec.decode(codec.encode(report), FleetReport) == report
 
 
-def test_a_fleet_opened_again_moves_to_the_next_bundle_by_patch(server, shop, tmp_path: Path) -> None:
+def test_a_fleet_opened_again_moves_to_the_next_bundle_by_patch(own_server, shop, tmp_path: Path) -> None:
     plan = plan_of(2, lost_answers=0.0)
-    arguments = (
-        plan, server.url, tmp_path / "fleet", trusted_root(server.repository), STAFF_TOKEN, server.identity_provider,
-    )  # fmt: skip
-    fleet = Fleet(*arguments, server.time)
+    root = trusted_root(own_server.repository)
+    arguments = (plan, own_server.url, tmp_path / "fleet", root, STAFF_TOKEN, own_server.identity_provider)
+    fleet = Fleet(*arguments, own_server.time)
     fleet.sync_all()
     fleet.close()
     shop(2)
-    fleet = Fleet(*arguments, FleetTime.resume(server.directory / "clock"))
+    fleet = Fleet(*arguments, FleetTime.resume(own_server.directory / "clock"))
     fleet.sync_all()
     assert [phone.device.updater.version for phone in fleet.phones] == [2, 2]
     assert all(

@@ -1,6 +1,7 @@
 """Phones and tills against the real server: exactly once, whatever is lost, cloned, restored or full."""
 
 import random
+import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from contracts.events import Event, EventType, Money
 from contracts.summary import Summary
 from contracts.sync import VerdictKind
 from device_sim.clock import DeviceClock
-from device_sim.device import Happening
+from device_sim.device import Device, Happening
 from device_sim.network import UnreliableNetwork
 from device_sim.phone import Moment, Phone
 from device_sim.till import Till
@@ -35,32 +36,45 @@ def viewed(item: str) -> Happening:
     return Happening(type=EventType.VIEW, item_id=item)
 
 
-def held_events(server) -> list[Event]:
-    """What lies in the server's database, read past the server."""
+def held_events(server, *devices: Device) -> list[Event]:
+    """What lies in the server's database of these devices, read past the server."""
     with sqlite3.connect(server.database) as connection:
         rows = connection.execute("SELECT payload FROM events WHERE verdict = 'accepted'").fetchall()
-    return [msgspec.json.decode(payload, type=Event) for (payload,) in rows]
+    events = [msgspec.json.decode(payload, type=Event) for (payload,) in rows]
+    return [event for event in events if event.device_id in {device.cache.device_id for device in devices}]
 
 
 @pytest.fixture
-def open_phone(server, tmp_path: Path) -> Callable[..., Phone]:
-    """Open a phone that `login:anna` uses: `open_phone(name, loss=0.0, wrong_by_ms=0, **options)`."""
+def person() -> str:
+    """A name that no other test uses: the tests share a server."""
+    return f"anna-{secrets.token_hex(4)}"
 
-    def open_one(name: str = "phone", loss: float = 0.0, wrong_by_ms: int = 0, login: str = "anna", **options) -> Phone:
+
+@pytest.fixture
+def open_phone(server, person: str, tmp_path: Path) -> Callable[..., Phone]:
+    """Open a phone that the person uses: `open_phone(name, loss=0.0, wrong_by_ms=0, at=server, **options)`."""
+
+    def open_one(name: str = "phone", loss: float = 0.0, wrong_by_ms: int = 0, at=server, **options) -> Phone:
         network = UnreliableNetwork(loss, random.Random(3))
-        clock = DeviceClock(server.time.now_ms, f"boot of {name}", wrong_by_ms)
-        http = server.http(network)
+        clock = DeviceClock(at.time.now_ms, f"boot of {name}", wrong_by_ms)
+        http = at.http(network)
         phone = Phone(tmp_path / name, http, clock, random.Random(4), NO_ROOT, **options)
         phone.http, phone.network = http, network  # type: ignore[attr-defined]
-        owner = f"login:{login}"
+        owner = f"login:{person}"
         known = phone.owner == owner
-        phone.log_in(owner, lambda: (server.identity_provider.token(owner, also=(f"card:{login}",)),))
+        phone.log_in(owner, lambda: (at.identity_provider.token(owner, also=(f"card:{person}",)),))
         if not known:
             for purpose in KEEPING:
                 phone.decide(owner, purpose, granted=True)
         return phone
 
     return open_one
+
+
+@pytest.fixture
+def till(server, tmp_path: Path) -> Till:
+    clock = DeviceClock(server.time.now_ms, "till")
+    return Till(tmp_path / "till", server.http(), clock, random.Random(1), STAFF_TOKEN)
 
 
 def drain(phone: Phone) -> list:
@@ -82,7 +96,7 @@ def test_events_arrive_and_come_back_as_the_profile(server, open_phone, content_
     report = phone.sync()
     assert report is not None
     assert report.verdicts == {VerdictKind.ACCEPTED: 2}
-    assert sorted(held_events(server), key=lambda event: event.seq) == [
+    assert sorted(held_events(server, phone), key=lambda event: event.seq) == [
         msgspec.structs.replace(event, device_id=phone.cache.device_id, epoch=1) for event in recorded
     ]
     summary = phone.profile.summary()
@@ -103,7 +117,7 @@ def test_a_thousand_events_with_every_third_answer_lost_are_held_once(server, op
     reports += drain(phone)
     assert phone.network.lost_answers > 0
     assert sum(report.resent for report in reports) > 0
-    held = held_events(server)
+    held = held_events(server, phone)
     assert sorted(event.seq for event in held) == list(range(1200))
     assert {(event.device_id, event.epoch) for event in held} == {(phone.cache.device_id, phone.cache.epoch)} or len(
         {event.epoch for event in held}
@@ -112,12 +126,9 @@ def test_a_thousand_events_with_every_third_answer_lost_are_held_once(server, op
     assert {Moment.SYNC, Moment.LOST_ANSWER, Moment.RESEND, Moment.PROFILE} <= kinds
 
 
-def test_till_and_phone_become_one_profile_and_the_same_order_counts_once(server, open_phone, tmp_path: Path) -> None:
-    till = Till(
-        tmp_path / "till", server.http(), DeviceClock(server.time.now_ms, "till"), random.Random(1), STAFF_TOKEN
-    )
-    till.register("card:anna", KEEPING)
-    till.sell("card:anna", [bought("item-5", "o-1", 2), bought("item-6", "o-2")])
+def test_till_and_phone_become_one_profile_and_the_same_order_counts_once(open_phone, till: Till, person: str) -> None:
+    till.register(f"card:{person}", KEEPING)
+    till.sell(f"card:{person}", [bought("item-5", "o-1", 2), bought("item-6", "o-2")])
     assert till.sync().verdicts == {VerdictKind.ACCEPTED: 2}
     phone = open_phone()
     phone.act([bought("item-5", "o-1", 2), bought("item-7", "o-3")])
@@ -128,8 +139,8 @@ def test_till_and_phone_become_one_profile_and_the_same_order_counts_once(server
         ("o-2", "item-6"): 1,
         ("o-3", "item-7"): 1,
     }
-    assert set(phone.profile.owners) == {"login:anna", "card:anna"}
-    till.sell("card:anna", [bought("item-8", "o-4")])
+    assert set(phone.profile.owners) == {f"login:{person}", f"card:{person}"}
+    till.sell(f"card:{person}", [bought("item-8", "o-4")])
     till.sync()
     phone.sync()
     assert "o-4" in phone.profile.summary().orders
@@ -154,7 +165,7 @@ def test_a_clone_loses_nothing(server, open_phone, tmp_path: Path) -> None:
     original.act([viewed("item-6")])
     drain(clone)
     drain(original)
-    items = sorted(event.item_id for event in held_events(server))
+    items = sorted(event.item_id for event in held_events(server, original))
     assert items == sorted(f"item-{number}" for number in (1, 2, 3, 4, 5, 6, 14, 15, 16, 17))
     assert clone.cache.epoch != original.cache.epoch
 
@@ -169,10 +180,11 @@ def test_a_full_cache_gives_up_the_least_important_first_and_the_server_knows(se
         phone.act([bought(f"item-{number}", f"o-{number}")])
     assert phone.cache.dropped() == {EventType.IMPRESSION: 8, EventType.PURCHASE: 2}
     drain(phone)
-    assert {event.item_id for event in held_events(server)} == {f"item-{number}" for number in range(2, 12)}
+    assert {event.item_id for event in held_events(server, phone)} == {f"item-{number}" for number in range(2, 12)}
     with sqlite3.connect(server.database) as connection:
-        rows = connection.execute("SELECT first, last, counts FROM dropped_ranges").fetchall()
-    counts = [msgspec.json.decode(row[2]) for row in rows]
+        mine = (phone.cache.device_id,)
+        rows = connection.execute("SELECT counts FROM dropped_ranges WHERE device_id = ?", mine).fetchall()
+    counts = [msgspec.json.decode(row[0]) for row in rows]
     assert sum(count.get("impression", 0) for count in counts) == 8
     assert sum(count.get("purchase", 0) for count in counts) == 2
     assert phone.cache.dropped() == {}  # the watermark has passed them
@@ -206,7 +218,7 @@ def test_offline_the_phone_knows_its_own_events_at_once_and_never_twice(server, 
     assert phone.summary() == before  # now from the server
 
 
-def test_a_change_of_owner_wipes_the_profile_but_not_the_events(server, open_phone) -> None:
+def test_a_change_of_owner_wipes_the_profile_but_not_the_events(server, open_phone, person: str) -> None:
     phone = open_phone()
     phone.act([bought("item-1", "o-1")])
     phone.sync()
@@ -214,33 +226,53 @@ def test_a_change_of_owner_wipes_the_profile_but_not_the_events(server, open_pho
     phone.log_out()
     assert phone.summary() == Summary()
     assert phone.profile.summary() == Summary()
-    phone.log_in("login:ben", lambda: (server.identity_provider.token("login:ben"),))
+    ben = f"login:{person}'s friend ben"
+    phone.log_in(ben, lambda: (server.identity_provider.token(ben),))
     phone.sync()
     assert phone.summary() == Summary()
-    assert {(event.owner, event.order_id) for event in held_events(server)} == {
-        ("login:anna", "o-1"),
-        ("login:anna", "o-2"),
+    assert {(event.owner, event.order_id) for event in held_events(server, phone)} == {
+        (f"login:{person}", "o-1"),
+        (f"login:{person}", "o-2"),
     }
 
 
 def test_without_consent_nothing_is_kept_and_the_phone_is_told(server, open_phone) -> None:
-    phone = open_phone(login="carl")
+    phone = open_phone()
     phone.sync()
     for purpose in KEEPING:
-        phone.decide("login:carl", purpose, granted=False)
+        phone.decide(phone.owner, purpose, granted=False)
     phone.act([viewed("item-1")])
     report = phone.sync()
     assert report is not None
     assert report.verdicts == {VerdictKind.REFUSED: 1}
-    assert held_events(server) == []
+    assert held_events(server, phone) == []
     assert phone.cache.unsettled() == 0
 
 
-def test_events_wait_for_decisions_that_do_not_fit_one_request(server, tmp_path: Path) -> None:
-    till = Till(
-        tmp_path / "till", server.http(), DeviceClock(server.time.now_ms, "till"), random.Random(1), STAFF_TOKEN
-    )
-    cards = [f"card:{number}" for number in range(50)]
+def test_a_change_of_mind_offline_ends_where_the_person_left_it(server, open_phone) -> None:
+    phone = open_phone()
+    phone.sync()
+    for purpose in KEEPING:
+        for granted in (False, True, False, True):
+            phone.decide(phone.owner, purpose, granted)
+    phone.act([viewed("item-1")])
+    report = phone.sync()
+    assert report is not None
+    assert report.verdicts == {VerdictKind.ACCEPTED: 1}
+    assert all(phone.profile.consents[purpose].granted for purpose in KEEPING)
+
+
+@pytest.mark.parametrize("own_server", [{"max_decoded_bytes": 20_000}], indirect=True)
+def test_a_batch_that_is_too_large_for_the_server_is_sent_in_parts(own_server, open_phone) -> None:
+    phone = open_phone(at=own_server, content_type="application/json")
+    phone.act(viewed(f"item-{number}") for number in range(400))
+    reports = drain(phone)
+    assert len(reports) > 2
+    assert sorted(event.seq for event in held_events(own_server, phone)) == list(range(400))
+
+
+def test_events_wait_for_decisions_that_do_not_fit_one_request(server, till: Till, person: str) -> None:
+    cards = [f"card:{person}-{number}" for number in range(50)]
     for card in cards:
         till.register(card, KEEPING)
         till.sell(card, [bought("item-1", f"order of {card}")])
@@ -248,48 +280,48 @@ def test_events_wait_for_decisions_that_do_not_fit_one_request(server, tmp_path:
         report = till.sync()
         assert report is not None
         assert not report.refused
-    assert len(held_events(server)) == 50
+    assert len(held_events(server, till)) == 50
 
 
 def test_a_store_restored_from_a_backup_gets_again_what_the_watermark_had_not_passed(
-    server, open_phone, tmp_path: Path
+    own_server, open_phone, tmp_path: Path
 ) -> None:
-    phone = open_phone()
+    phone = open_phone(at=own_server)
     phone.sync()
-    server.stop()
-    with sqlite3.connect(server.database) as source, sqlite3.connect(tmp_path / "backup") as backup:
+    own_server.stop()
+    with sqlite3.connect(own_server.database) as source, sqlite3.connect(tmp_path / "backup") as backup:
         source.backup(backup)
-    server.start()
-    phone.http.base_url = server.url
+    own_server.start()
+    phone.http.base_url = own_server.url
     # One request takes 500 events, the important ones first: the view, which has the lowest number, is held back.
     phone.act([viewed("item-1"), *(bought(f"item-{number % 50}", f"o-{number}") for number in range(500))])
     report = phone.sync()
     assert (report.sent, report.unsettled) == (500, 1)
-    server.stop()
-    for path in server.directory.glob("sync.sqlite*"):
+    own_server.stop()
+    for path in own_server.directory.glob("sync.sqlite*"):
         path.unlink()
-    shutil.copy(tmp_path / "backup", server.database)
-    with sqlite3.connect(server.database) as connection:
+    shutil.copy(tmp_path / "backup", own_server.database)
+    with sqlite3.connect(own_server.database) as connection:
         connection.execute("UPDATE store SET generation = 'restored'")
-    server.start()
-    phone.http.base_url = server.url
+    own_server.start()
+    phone.http.base_url = own_server.url
     drain(phone)
     assert phone.cache.generation == "restored"
-    assert len(held_events(server)) == 501
+    assert len(held_events(own_server, phone)) == 501
     assert len(phone.profile.summary().orders) == 500
 
 
-def test_a_store_that_never_knew_the_phone_enrols_it_anew(server, open_phone) -> None:
-    phone = open_phone()
+def test_a_store_that_never_knew_the_phone_enrols_it_anew(own_server, open_phone) -> None:
+    phone = open_phone(at=own_server)
     phone.act([viewed("item-1")])
     phone.sync()
     first = phone.cache.device_id
     recorded = phone.act([viewed("item-2")])
-    server.stop()
-    for path in server.directory.glob("sync.sqlite*"):
+    own_server.stop()
+    for path in own_server.directory.glob("sync.sqlite*"):
         path.unlink()
-    server.start()
-    phone.http.base_url = server.url
+    own_server.start()
+    phone.http.base_url = own_server.url
     report = phone.sync()
     assert phone.cache.device_id not in ("", first)
     new_key = msgspec.structs.replace(recorded[0], device_id=phone.cache.device_id, epoch=1, seq=0).key
@@ -299,7 +331,7 @@ def test_a_store_that_never_knew_the_phone_enrols_it_anew(server, open_phone) ->
         phone.decide(phone.owner, purpose, granted=True)
     phone.act([viewed("item-3")])
     drain(phone)
-    assert [event.item_id for event in held_events(server)] == ["item-3"]
+    assert [event.item_id for event in held_events(own_server, phone)] == ["item-3"]
 
 
 def test_a_till_without_the_staff_s_token_is_refused(server, tmp_path: Path) -> None:

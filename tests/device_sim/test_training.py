@@ -169,27 +169,27 @@ def test_clipping_never_exceeds_the_norm_nor_touches_what_is_within(delta: list[
 
 
 def test_a_round_reaches_a_phone_that_allows_it_and_its_update_comes_back_once(
-    server, write_model_bundle, tmp_path: Path
+    own_server, write_model_bundle, tmp_path: Path
 ) -> None:
     from sync_server import rounds
     from sync_server.clock import FileClock
     from sync_server.sql_store import open_store
 
     bundle = write_model_bundle(tmp_path / "bundle", 1)
-    publish(bundle, server.repository, tmp_path / "keys")
+    publish(bundle, own_server.repository, tmp_path / "keys")
 
     def open_phone(login: str, federated: bool) -> Phone:
-        clock = DeviceClock(server.time.now_ms, "boot")
-        root = trusted_root(server.repository)
-        phone = Phone(tmp_path / login, server.http(), clock, random.Random(1), root, {"device_class": "phone"})
-        phone.log_in(f"login:{login}", lambda: (server.identity_provider.token(f"login:{login}"),))
+        clock = DeviceClock(own_server.time.now_ms, "boot")
+        root = trusted_root(own_server.repository)
+        phone = Phone(tmp_path / login, own_server.http(), clock, random.Random(1), root, {"device_class": "phone"})
+        phone.log_in(f"login:{login}", lambda: (own_server.identity_provider.token(f"login:{login}"),))
         for purpose in Purpose:
             phone.decide(f"login:{login}", purpose, granted=federated or purpose is not Purpose.FEDERATED_TRAINING)
         return phone
 
     phones = [open_phone("willing", True), open_phone("unwilling", False)]
     for day in range(4):
-        server.time.advance_to(server.time.now_ms() + DAY_MS)
+        own_server.time.advance_to(own_server.time.now_ms() + DAY_MS)
         for phone in phones:
             lines = [(str(day + 1), 1), ("7", 2)]
             phone.act(
@@ -203,13 +203,13 @@ def test_a_round_reaches_a_phone_that_allows_it_and_its_update_comes_back_once(
                 for item, quantity in lines
             )
             phone.sync()
-    store = open_store(f"sqlite:///{server.database}", FileClock(server.directory / "clock"))
+    store = open_store(f"sqlite:///{own_server.database}", FileClock(own_server.directory / "clock"))
     people = rounds.enrolled_people(store)
     assert len(people) == 1
     adapter = Trainer(bundle, verify_bundle(bundle)).weights().tobytes()
     rounds.open_round(
         store, "round-1", "gateway-1", people, bundle_version=1, adapter=adapter, clipping_norm=0.25,
-        learning_rate=0.05, epochs=1, deadline=server.time.now_ms() + DAY_MS,
+        learning_rate=0.05, epochs=1, deadline=own_server.time.now_ms() + DAY_MS,
     )  # fmt: skip
     for _ in range(2):
         for phone in phones:
