@@ -1,0 +1,1 @@
+"""Federated rounds with user-level differential privacy, over Flower: clip, sum, charge, noise once, then optimize."""
