@@ -1,0 +1,354 @@
+"""The device model: one `tf.Module`, written once, of which every artifact is a conversion.
+
+A person's history is a summary: distinct items, each with its strongest event, a fading count and an age. Tokens are pooled by
+learned attention into a query (linear in the history's length, where self-attention would be quadratic); the query scores every
+item of the catalogue against one table; and a copy head adds to the items of the history what their counts and ages say about
+buying them again.
+
+Two coordinates of the table are biases: the query's last but one coordinate is a learned constant, so that the table's is the item's
+popularity, and the last is 0, so that the table's is free for the copy head: how much the item is bought again at all.
+
+The adapter is what a phone may train: context, the query's bias and low-rank correction, and the copy head; everything else stays fixed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from compression.item_table import FrozenTable, ItemTable, Storage, TrainableTable
+from contracts.bundle import ContextField
+from contracts.errors import ConfigError
+from contracts.events import EVENT_CODES
+from contracts.rounds import MAX_ADAPTER_FLOATS
+
+EVENT_SIZE = len(EVENT_CODES) + 1
+FEATURES = 4 + EVENT_SIZE
+LOW_RANK = 4
+CONTEXT_WIDTH = 4  # of each context field's table before it is spread over the query
+COPY_HIDDEN = 16
+MASKED = -1e4  # large enough to vanish in a softmax, small enough for float16
+DAY, WEEK = 24.0, 168.0  # hours
+
+
+@dataclass(frozen=True)
+class DeviceModelSpec:
+    """Everything that fixes the device model's shapes."""
+
+    items: int  # of the catalogue, without padding
+    context: tuple[ContextField, ...]
+    history_length: int = 256  # L
+    candidates: int = 100  # K
+    width: int = 64
+    heads: int = 4
+    train_targets: int = 32  # T, of the trainable artifact
+    train_negatives: int = 256  # N
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(
+                f"width {self.width} is no multiple of {self.heads} heads: take a multiple of {self.heads}"
+            )
+        if self.candidates > self.items:
+            raise ConfigError(
+                f"{self.candidates} candidates are asked of a catalogue of {self.items} items: set candidates to at most {self.items}"
+            )
+
+
+def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every adapter tensor, in the order of the flat vector."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "query_bias": (spec.width,),
+        "low_rank_in": (spec.width, LOW_RANK),
+        "low_rank_out": (LOW_RANK, spec.width),
+        "popularity": (1,),
+        "copy_in": (FEATURES + 2, COPY_HIDDEN),
+        "copy_bias": (COPY_HIDDEN,),
+        "copy_out": (COPY_HIDDEN,),
+        "copy_offset": (1,),
+    }
+    for field in spec.context:
+        shapes[f"context_{field.name}"] = (field.size, CONTEXT_WIDTH)
+        shapes[f"spread_{field.name}"] = (CONTEXT_WIDTH, spec.width)
+    floats = sum(int(np.prod(shape)) for shape in shapes.values())
+    if floats > MAX_ADAPTER_FLOATS:
+        raise ConfigError(
+            f"the adapter would have {floats} floats, {MAX_ADAPTER_FLOATS} are allowed: declare smaller context fields or a smaller width"
+        )
+    return shapes
+
+
+def _initial_adapter(spec: DeviceModelSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    values = {name: np.zeros(shape, np.float32) for name, shape in adapter_shapes(spec).items()}
+    values["popularity"] += 1.0
+    for name in values:
+        if name.startswith(("low_rank_in", "spread_", "copy_in")):
+            values[name] = rng.normal(0.0, 0.1, values[name].shape).astype(np.float32)
+    values["copy_out"] = rng.normal(0.0, 0.1, COPY_HIDDEN).astype(np.float32)
+    return values
+
+
+def dense(units: int, **options: Any) -> tf_keras.layers.Layer:
+    """A Dense layer; tanh GELU where one is asked, since Core ML's converter has no exact one."""
+    return tf_keras.layers.Dense(units, **options)
+
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.gelu(x, approximate=True)
+
+
+def build_token_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
+    """Functional model: vectors float32 [B, L, width], features float32 [B, L, FEATURES] -> attention [B, L, heads], values."""
+    vectors = tf_keras.Input((spec.history_length, spec.width), name="vectors")
+    features = tf_keras.Input((spec.history_length, FEATURES), name="features")
+    described = dense(spec.width, name="describe_out")(dense(32, activation=gelu, name="describe_in")(features))
+    tokens = tf_keras.layers.LayerNormalization(epsilon=1e-5, name="token_norm")(vectors + described)
+    hidden = dense(spec.width, activation=gelu, name="attention_in")(tokens)
+    attention = dense(spec.heads, name="attention_out")(hidden)
+    values = dense(spec.width, name="values")(tokens)
+    return tf_keras.Model([vectors, features], [attention, values], name="token_encoder")
+
+
+def build_query_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
+    """Functional model: pooled float32 [B, width] -> query float32 [B, width]."""
+    pooled = tf_keras.Input((spec.width,), name="pooled")
+    hidden = dense(2 * spec.width, activation=gelu, name="query_in")(pooled)
+    mixed = pooled + dense(spec.width, name="query_mix")(hidden)
+    query = dense(spec.width, name="query_out")(
+        tf_keras.layers.LayerNormalization(epsilon=1e-5, name="query_norm")(mixed)
+    )
+    return tf_keras.Model(pooled, query, name="query_encoder")
+
+
+class DeviceModel(tf.Module):
+    """The device model of `contracts`: signatures recommend, train, get_weights and set_weights."""
+
+    def __init__(
+        self,
+        spec: DeviceModelSpec,
+        table: ItemTable,
+        token_encoder: tf_keras.Model,
+        query_encoder: tf_keras.Model,
+        adapter: dict[str, np.ndarray],
+    ) -> None:
+        super().__init__(name="device_model")
+        self.spec, self.table = spec, table
+        self.token_encoder, self.query_encoder = token_encoder, query_encoder
+        self.adapter = {name: tf.Variable(adapter[name].astype(np.float32), name=name) for name in adapter_shapes(spec)}
+        is_popularity = np.zeros((1, spec.width), np.float32)
+        is_popularity[0, -2] = 1.0
+        is_free = np.ones((1, spec.width), np.float32)
+        is_free[0, -2:] = 0.0
+        is_repeat = np.zeros((spec.width,), np.float32)
+        is_repeat[-1] = 1.0
+        self._is_popularity, self._is_free, self._is_repeat = is_popularity, is_free, is_repeat
+
+    @classmethod
+    def create(cls, spec: DeviceModelSpec, table: np.ndarray, seed: int) -> "DeviceModel":
+        """A new model.
+
+        Args:
+            spec: shapes.
+            table: float32 [items + 1, width], row 0 zero; see the module's docstring for the last two columns.
+            seed: of the encoder's and the adapter's initial weights.
+        """
+        tf_keras.utils.set_random_seed(seed)
+        rng = np.random.default_rng(seed)
+        return cls(
+            spec,
+            TrainableTable(table),
+            build_token_encoder(spec),
+            build_query_encoder(spec),
+            _initial_adapter(spec, rng),
+        )
+
+    def frozen(self, storage: Storage, adapter: dict[str, np.ndarray] | None = None) -> "DeviceModel":
+        """The same model over its frozen integers, to be exported.
+
+        Args:
+            storage: how the artifact keeps the item table; the numbers are the same.
+            adapter: other adapter values, such as those of a federated round.
+        """
+        codes, scale = self.table.frozen()
+        return DeviceModel(
+            self.spec,
+            FrozenTable(codes, scale, storage),
+            self.token_encoder,
+            self.query_encoder,
+            adapter or self.adapter_values(),
+        )
+
+    def adapter_values(self) -> dict[str, np.ndarray]:
+        return {name: variable.numpy() for name, variable in self.adapter.items()}
+
+    def encode(
+        self,
+        items: tf.Tensor,
+        events: tf.Tensor,
+        counts: tf.Tensor,
+        ages: tf.Tensor,
+        context: tf.Tensor,
+        drop: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Query and copy head of a batch.
+
+        Args:
+            items: int32 [B, L], 0 is padding.
+            events: int32 [B, L].
+            counts: float32 [B, L], purchases.
+            ages: float32 [B, L], hours.
+            context: int32 [B, C].
+            drop: bool [B, L], tokens that the query may not see (a regulariser while training).
+
+        Returns:
+            query float32 [B, width]; base scores of the history's items float32 [B, L]; what the copy head adds, float32 [B, L], 0
+            at padding.
+        """
+        spec, length = self.spec, self.spec.history_length
+        present = tf.cast(items > 0, tf.float32)
+        features = self._features(events, counts, ages) * tf.expand_dims(present, -1)
+        vectors = self.table.rows(items)
+        attention, values = self.token_encoder([vectors, features])
+        seen = present if drop is None else present * (1.0 - tf.cast(drop, tf.float32))
+        weights = tf.nn.softmax(attention + tf.expand_dims(1.0 - seen, -1) * MASKED, axis=1) * tf.expand_dims(seen, -1)
+        by_head = tf.reshape(values, (-1, length, spec.heads, spec.width // spec.heads))
+        pooled = tf.reshape(tf.reduce_sum(tf.expand_dims(weights, -1) * by_head, axis=1), (-1, spec.width))
+        query = self._adapted(self.query_encoder(pooled), context)
+        base = tf.reduce_sum(vectors * tf.expand_dims(query, 1), axis=-1)
+        repeat = tf.reduce_sum(vectors * self._is_repeat, axis=-1)
+        evidence = tf.concat([features, 0.2 * tf.expand_dims(base, -1), tf.expand_dims(repeat, -1)], axis=-1)
+        hidden = gelu(
+            tf.reshape(
+                tf.matmul(tf.reshape(evidence, (-1, FEATURES + 2)), self.adapter["copy_in"]), (-1, length, COPY_HIDDEN)
+            )
+            + self.adapter["copy_bias"]
+        )
+        gain = tf.reduce_sum(hidden * self.adapter["copy_out"], axis=-1) + self.adapter["copy_offset"] + repeat
+        return query, base, gain * present
+
+    def _features(self, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor) -> tf.Tensor:
+        numbers = tf.stack(
+            [
+                tf.math.log(counts + 0.02),
+                tf.math.log(ages / DAY + 1.0),
+                tf.exp(ages / -WEEK),
+                tf.math.log(counts + 1.0),
+            ],
+            axis=-1,
+        )
+        return tf.concat([numbers, tf.one_hot(events, EVENT_SIZE)], axis=-1)
+
+    def _adapted(self, query: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        weights = self.adapter
+        query += weights["query_bias"] + tf.matmul(tf.matmul(query, weights["low_rank_in"]), weights["low_rank_out"])
+        for column, field in enumerate(self.spec.context):
+            chosen = tf.one_hot(context[:, column], field.size)
+            query += tf.matmul(tf.matmul(chosen, weights[f"context_{field.name}"]), weights[f"spread_{field.name}"])
+        return query * self._is_free + self._is_popularity * weights["popularity"]
+
+    def scores(
+        self, items: tf.Tensor, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor, context: tf.Tensor
+    ) -> tf.Tensor:
+        """Score of every catalogue item for one history: float32 [items + 1], padding far below all others."""
+        query, _, gain = self.encode(items, events, counts, ages, context)
+        size = self.spec.items + 1
+        everything = tf.reshape(self.table.score(query), (size,))
+        copied = tf.scatter_nd(tf.reshape(items, (-1, 1)), tf.reshape(gain, (-1,)), (size,))
+        padding = np.zeros(size, np.float32)
+        padding[0] = MASKED
+        return everything + copied + padding
+
+    def _history_specs(self) -> list[tf.TensorSpec]:
+        length = self.spec.history_length
+        return [
+            tf.TensorSpec((1, length), tf.int32, name="items"),
+            tf.TensorSpec((1, length), tf.int32, name="events"),
+            tf.TensorSpec((1, length), tf.float32, name="counts"),
+            tf.TensorSpec((1, length), tf.float32, name="ages"),
+            tf.TensorSpec((1, len(self.spec.context)), tf.int32, name="context"),
+        ]
+
+    def _recommend(
+        self, items: tf.Tensor, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        scores, found = tf.math.top_k(self.scores(items, events, counts, ages, context)[None, :], self.spec.candidates)
+        return {"items": found, "scores": scores}
+
+    def _train(
+        self,
+        items: tf.Tensor,
+        events: tf.Tensor,
+        counts: tf.Tensor,
+        ages: tf.Tensor,
+        context: tf.Tensor,
+        targets: tf.Tensor,
+        negatives: tf.Tensor,
+        rate: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        names = list(self.adapter)
+        with tf.GradientTape() as tape:
+            loss = self._basket_loss(items, events, counts, ages, context, targets, negatives)
+        for name, gradient in zip(names, tape.gradient(loss, [self.adapter[n] for n in names]), strict=True):
+            if gradient is not None:
+                self.adapter[name].assign_sub(rate * gradient)
+        return {"loss": loss}
+
+    def _basket_loss(
+        self,
+        items: tf.Tensor,
+        events: tf.Tensor,
+        counts: tf.Tensor,
+        ages: tf.Tensor,
+        context: tf.Tensor,
+        targets: tf.Tensor,
+        negatives: tf.Tensor,
+    ) -> tf.Tensor:
+        """Cross-entropy of a basket among the history, the basket itself and sampled negatives, averaged over the basket."""
+        query, base, gain = self.encode(items, events, counts, ages, context)
+        wanted = tf.cast(targets > 0, tf.float32)  # [1, T]
+        same = tf.cast(tf.equal(targets[:, :, None], items[:, None, :]), tf.float32) * wanted[..., None]
+        again = tf.reduce_sum(same, axis=-1)  # [1, T]: 1 where the target is in the history
+        target_scores = tf.reduce_sum(self.table.rows(targets) * tf.expand_dims(query, 1), -1) + tf.reduce_sum(
+            same * tf.expand_dims(gain, 1), -1
+        )
+        sampled = tf.reduce_sum(self.table.rows(negatives) * tf.expand_dims(query, 1), -1)
+        candidates = tf.concat(
+            [
+                base + gain + (1.0 - tf.cast(items > 0, tf.float32)) * MASKED,
+                target_scores + (1.0 - wanted * (1.0 - again)) * MASKED,  # those in the history stand there already
+                sampled + (1.0 - tf.cast(negatives > 0, tf.float32)) * MASKED,
+            ],
+            axis=1,
+        )
+        surprise = (tf.reduce_logsumexp(candidates, axis=1, keepdims=True) - target_scores) * wanted
+        return tf.reduce_sum(surprise) / tf.maximum(tf.reduce_sum(wanted), 1.0)
+
+    def signatures(self) -> dict[str, Any]:
+        """The four signatures as concrete functions, traced over this module's weights."""
+        spec = self.spec
+        history = self._history_specs()
+        training = [
+            *history,
+            tf.TensorSpec((1, spec.train_targets), tf.int32, name="targets"),
+            tf.TensorSpec((1, spec.train_negatives), tf.int32, name="negatives"),
+            tf.TensorSpec((), tf.float32, name="rate"),
+        ]
+        shapes = adapter_shapes(spec)
+
+        def get_weights() -> dict[str, tf.Tensor]:
+            return {name: variable.read_value() for name, variable in self.adapter.items()}
+
+        def set_weights(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+            for variable, value in zip(self.adapter.values(), values, strict=True):
+                variable.assign(value)
+            return {"ok": tf.constant(1)}
+
+        weights = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()]
+        return {
+            "recommend": tf.function(self._recommend, input_signature=history).get_concrete_function(),
+            "train": tf.function(self._train, input_signature=training).get_concrete_function(),
+            "get_weights": tf.function(get_weights, input_signature=[]).get_concrete_function(),
+            "set_weights": tf.function(set_weights, input_signature=weights).get_concrete_function(),
+        }
