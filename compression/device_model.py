@@ -19,7 +19,7 @@ import tensorflow as tf
 import tf_keras
 
 from compression.item_table import FrozenTable, ItemTable, Storage, TrainableTable
-from contracts.bundle import ContextField
+from contracts.bundle import WISH, WISHES, ContextField
 from contracts.errors import ConfigError
 from contracts.events import EVENT_CODES
 from contracts.rounds import MAX_ADAPTER_FLOATS
@@ -70,6 +70,8 @@ def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:
         "copy_offset": (1,),
     }
     for field in spec.context:
+        if field.name == WISH:
+            continue
         shapes[f"context_{field.name}"] = (field.size, CONTEXT_WIDTH)
         shapes[f"spread_{field.name}"] = (CONTEXT_WIDTH, spec.width)
     floats = sum(int(np.prod(shape)) for shape in shapes.values())
@@ -244,6 +246,8 @@ class DeviceModel(tf.Module):
         weights = self.adapter
         query += weights["query_bias"] + tf.matmul(tf.matmul(query, weights["low_rank_in"]), weights["low_rank_out"])
         for column, field in enumerate(self.spec.context):
+            if field.name == WISH:
+                continue
             chosen = tf.one_hot(context[:, column], field.size)
             query += tf.matmul(tf.matmul(chosen, weights[f"context_{field.name}"]), weights[f"spread_{field.name}"])
         return query * self._is_free + self._is_popularity * weights["popularity"]
@@ -254,6 +258,9 @@ class DeviceModel(tf.Module):
         """Score of every catalogue item for one history: float32 [items + 1], padding far below all others."""
         query, _, gain = self.encode(items, events, counts, ages, context)
         size = self.spec.items + 1
+        for column, field in enumerate(self.spec.context):
+            if field.name == WISH:
+                gain += tf.cast(tf.equal(context[:, column : column + 1], WISHES["new"]), tf.float32) * MASKED
         everything = tf.reshape(self.table.score(query), (size,))
         copied = tf.scatter_nd(tf.reshape(items, (-1, 1)), tf.reshape(gain, (-1,)), (size,))
         padding = np.zeros(size, np.float32)

@@ -36,6 +36,10 @@ class Signature(msgspec.Struct, frozen=True):
     outputs: tuple[TensorSpec, ...]
 
 
+WISH = "wish"  # the context field by which an app asks for anything or only for what the history lacks
+WISHES = {"anything": 1, "new": 2}
+
+
 class ContextField(msgspec.Struct, frozen=True):
     """One column of the model's `context` input."""
 
