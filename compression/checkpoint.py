@@ -1,4 +1,7 @@
-"""A finished device model on disk: its shapes as JSON, its integers and floats as one npz. Both are the same bytes for the same model."""
+"""A finished device model on disk: its shapes as JSON, its integers and floats as one npz.
+
+The same model gives the same bytes.
+"""
 
 import hashlib
 import zipfile
@@ -91,7 +94,8 @@ def load_device_model(folder: Path) -> "DeviceModel":
     """The model as saved, over its frozen integers.
 
     Raises:
-        RunError: if the folder holds no device model, one of another format, or one whose weights are not those recorded.
+        RunError: if the folder holds no device model, one of another format, or one whose weights are not those
+            recorded.
     """
     from compression.device_model import DeviceModel, DeviceModelSpec, build_query_encoder, build_token_encoder
     from compression.item_table import FrozenTable

@@ -1,14 +1,16 @@
 """The device model: one `tf.Module`, written once, of which every artifact is a conversion.
 
-A person's history is a summary: distinct items, each with its strongest event, a fading count and an age. Tokens are pooled by
-learned attention into a query (linear in the history's length, where self-attention would be quadratic); the query scores every
-item of the catalogue against one table; and a copy head adds to the items of the history what their counts and ages say about
-buying them again.
+A person's history is a summary: distinct items, each with its strongest event, a fading count and an age. Tokens are
+pooled by learned attention into a query (linear in the history's length, where self-attention would be quadratic); the
+query scores every item of the catalogue against one table; and a copy head adds to the items of the history what their
+counts and ages say about buying them again.
 
-Two coordinates of the table are biases: the query's last but one coordinate is a learned constant, so that the table's is the item's
-popularity, and the last is 0, so that the table's is free for the copy head: how much the item is bought again at all.
+Two coordinates of the table are biases: the query's last but one coordinate is a learned constant, so that the table's
+is the item's popularity, and the last is 0, so that the table's is free for the copy head: how much the item is bought
+again at all.
 
-The adapter is what a phone may train: context, the query's bias and low-rank correction, and the copy head; everything else stays fixed.
+The adapter is what a phone may train: context, the query's bias and low-rank correction, and the copy head; everything
+else stays fixed.
 """
 
 from dataclasses import dataclass
@@ -53,7 +55,8 @@ class DeviceModelSpec:
             )
         if self.candidates > self.items:
             raise ConfigError(
-                f"{self.candidates} candidates are asked of a catalogue of {self.items} items: set candidates to at most {self.items}"
+                f"{self.candidates} candidates are asked of a catalogue of {self.items} items: "
+                f"set candidates to at most {self.items}"
             )
 
 
@@ -77,7 +80,8 @@ def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:
     floats = sum(int(np.prod(shape)) for shape in shapes.values())
     if floats > MAX_ADAPTER_FLOATS:
         raise ConfigError(
-            f"the adapter would have {floats} floats, {MAX_ADAPTER_FLOATS} are allowed: declare smaller context fields or a smaller width"
+            f"the adapter would have {floats} floats, {MAX_ADAPTER_FLOATS} are allowed: "
+            "declare smaller context fields or a smaller width"
         )
     return shapes
 
@@ -102,7 +106,11 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 def build_token_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
-    """Functional model: vectors float32 [B, L, width], features float32 [B, L, FEATURES] -> attention [B, L, heads], values."""
+    """Functional model of each token: what it holds, and how much each head attends to it.
+
+    vectors float32 [B, L, width], features float32 [B, L, FEATURES] -> attention float32 [B, L, heads], values float32
+    [B, L, width].
+    """
     vectors = tf_keras.Input((spec.history_length, spec.width), name="vectors")
     features = tf_keras.Input((spec.history_length, FEATURES), name="features")
     described = dense(spec.width, name="describe_out")(dense(32, activation=gelu, name="describe_in")(features))
@@ -205,8 +213,8 @@ class DeviceModel(tf.Module):
             drop: bool [B, L], tokens that the query may not see (a regulariser while training).
 
         Returns:
-            query float32 [B, width]; base scores of the history's items float32 [B, L]; what the copy head adds, float32 [B, L], 0
-            at padding.
+            query float32 [B, width]; base scores of the history's items float32 [B, L]; what the copy head adds,
+            float32 [B, L], 0 at padding.
         """
         spec, length = self.spec, self.spec.history_length
         present = tf.cast(items > 0, tf.float32)
@@ -262,10 +270,10 @@ class DeviceModel(tf.Module):
             if field.name == WISH:
                 gain += tf.cast(tf.equal(context[:, column : column + 1], WISHES["new"]), tf.float32) * MASKED
         everything = tf.reshape(self.table.score(query), (size,))
-        copied = tf.scatter_nd(tf.reshape(items, (-1, 1)), tf.reshape(gain, (-1,)), (size,))
-        padding = np.zeros(size, np.float32)
-        padding[0] = MASKED
-        return everything + copied + padding
+        # Padding is masked by one more entry of the scatter: a mask of the catalogue's length would be stored with it.
+        index = tf.concat([tf.reshape(items, (-1, 1)), [[0]]], axis=0)
+        added = tf.concat([tf.reshape(gain, (-1,)), [MASKED]], axis=0)
+        return everything + tf.scatter_nd(index, added, (size,))
 
     def _history_specs(self) -> list[tf.TensorSpec]:
         length = self.spec.history_length
@@ -312,7 +320,7 @@ class DeviceModel(tf.Module):
         targets: tf.Tensor,
         negatives: tf.Tensor,
     ) -> tf.Tensor:
-        """Cross-entropy of a basket among the history, the basket itself and sampled negatives, averaged over the basket."""
+        """Cross-entropy of a basket among the history, itself and sampled negatives, averaged over the basket."""
         query, base, gain = self.encode(items, events, counts, ages, context)
         wanted = tf.cast(targets > 0, tf.float32)  # [1, T]
         same = tf.cast(tf.equal(targets[:, :, None], items[:, None, :]), tf.float32) * wanted[..., None]

@@ -1,8 +1,8 @@
 """The item table: one int8 matrix that embeds the history and scores the catalogue, stored once in every artifact.
 
 While training it is a float variable seen through fake quantization (round to the int8 grid forwards, straight through
-backwards: Bengio, Leonard and Courville 2013, arXiv:1308.3432). Before export it is frozen to its integers; what the artifacts
-then differ in is arithmetic only.
+backwards: Bengio, Leonard and Courville 2013, arXiv:1308.3432). Before export it is frozen to its integers; what the
+artifacts then differ in is arithmetic only.
 """
 
 from typing import Literal

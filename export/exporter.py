@@ -1,0 +1,70 @@
+"""What every exporter is: one artifact of the bundle, converted from the one device model."""
+
+import contextlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from contracts.errors import ConfigError
+
+if TYPE_CHECKING:
+    from compression.device_model import DeviceModel
+    from compression.item_table import Storage
+
+Precision = Literal["fp32", "shipped"]
+"""fp32: every weight a float32, for parity. shipped: what the bundle holds, the item table as int8 and stored once."""
+
+OUTPUT_NAMES = {"items": "top_items", "scores": "top_scores"}
+"""Outputs of `recommend` in ONNX and Core ML, where an output may not have an input's name, as `items` would."""
+
+_REGISTRY: dict[str, "Exporter"] = {}
+
+
+class Exporter(ABC):
+    """Converts a device model to one file (or folder) of the bundle; registers itself by being defined."""
+
+    artifact: ClassVar[str]  # its name in the bundle
+
+    def __init_subclass__(cls) -> None:
+        if cls.artifact in _REGISTRY:
+            raise ConfigError(f"{cls.__name__} and {type(_REGISTRY[cls.artifact]).__name__} both write {cls.artifact}")
+        _REGISTRY[cls.artifact] = cls()
+
+    @abstractmethod
+    def export(self, model: "DeviceModel", path: Path, precision: Precision) -> None:
+        """Write the artifact; the same weights give the same bytes, in any process.
+
+        Args:
+            model: trained or frozen; what is exported are its frozen integers.
+            path: of the artifact; its folder exists, it does not.
+            precision: see `Precision`.
+        """
+
+
+def exporters() -> dict[str, Exporter]:
+    """Every exporter by its artifact's name, in a fixed order."""
+    import export.core_ml
+    import export.onnx_export
+    import export.tflite  # noqa: F401
+
+    return dict(sorted(_REGISTRY.items()))
+
+
+def export_artifacts(model: "DeviceModel", folder: Path, precision: Precision) -> None:
+    """Write every artifact into an existing folder, under its name in the bundle."""
+    for artifact, exporter in exporters().items():
+        exporter.export(model, folder / artifact, precision)
+
+
+def storage_of(precision: Precision) -> "Storage":
+    """How the item table is kept in the graph that is converted."""
+    return "int8" if precision == "shipped" else "float32"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps converters' progress bars and notices off standard error; what goes wrong is raised."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
