@@ -61,7 +61,7 @@ class DeviceModelSpec:
 
 
 def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every adapter tensor, in the order of the flat vector."""
+    """Name and shape of every adapter tensor, in the order of the flat vector: by name, as JSON keeps it."""
     shapes: dict[str, tuple[int, ...]] = {
         "query_bias": (spec.width,),
         "low_rank_in": (spec.width, LOW_RANK),
@@ -83,7 +83,7 @@ def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:
             f"the adapter would have {floats} floats, {MAX_ADAPTER_FLOATS} are allowed: "
             "declare smaller context fields or a smaller width"
         )
-    return shapes
+    return dict(sorted(shapes.items()))
 
 
 def _initial_adapter(spec: DeviceModelSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:

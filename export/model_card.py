@@ -1,0 +1,51 @@
+"""MODEL_CARD.md: what the model is, where it comes from, how good it is, and what it is not for."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from contracts.bundle import CORE_ML, ArtifactQuality, Manifest
+from export.exporter import OUTPUT_NAMES
+from export.templates import render
+
+
+class QualityRow(NamedTuple):
+    name: str
+    quality: ArtifactQuality
+
+
+def render_model_card(
+    manifest: Manifest, origin: str, baselines: Mapping[str, ArtifactQuality], tolerance: float
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        manifest: with the files written so far.
+        origin: what is known of where the data come from; of the demo's data, both authors' statements.
+        baselines: name -> quality, measured as the model's was.
+        tolerance: of the goldens.
+    """
+    return render(
+        "MODEL_CARD.md",
+        manifest=manifest,
+        origin=origin,
+        rows=quality_rows(manifest, baselines),
+        sizes=list(artifact_sizes(manifest)),
+        outputs=OUTPUT_NAMES,
+        adapter_floats=sum(math.prod(shape) for shape in manifest.adapter.values()),
+        tolerance=tolerance,
+    )
+
+
+def quality_rows(manifest: Manifest, baselines: Mapping[str, ArtifactQuality]) -> list[QualityRow]:
+    """Baselines, the teacher, then the artifacts."""
+    rows = {**baselines, "teacher": manifest.teacher, **manifest.quality}
+    return [QualityRow(name, quality) for name, quality in rows.items()]
+
+
+def artifact_sizes(manifest: Manifest) -> Iterator[tuple[str, int]]:
+    """Bytes of each file, an .mlpackage as one."""
+    package = f"{CORE_ML}/"
+    inside = [entry.bytes for name, entry in manifest.files.items() if name.startswith(package)]
+    sizes = {name: entry.bytes for name, entry in manifest.files.items() if not name.startswith(package)}
+    yield from sorted((sizes | ({CORE_ML: sum(inside)} if inside else {})).items())
