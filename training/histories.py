@@ -1,6 +1,6 @@
 """Histories as the device model reads them, for many baskets at once.
 
-The definition is `contracts.summary.history_of`; this is the same over arrays, and a contract test holds the two together.
+The definition is `contracts.summary.history_of`; this is the same over arrays, and a test holds the two together.
 """
 
 from collections.abc import Iterator

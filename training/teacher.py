@@ -1,0 +1,174 @@
+"""The teacher: a self-attentive model of a person's history, trained centrally (Kang and McAuley 2018, arXiv:1808.09781).
+
+It reads the same history as the device model (distinct items with counts and ages, in order of time), but lets every token attend to
+every other, and it knows what the items are: a vector is the sum of the item's own and those of its category, department and
+brand, so that what is learned of a few items speaks for their kind. Like the device model it answers with a query over the catalogue
+and with what a copy head adds to the items of the history.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 the name everyone knows
+from numpy.typing import NDArray
+from torch import nn
+
+from training.histories import Histories
+from training.prepared import Items
+
+DAY, WEEK = 24.0, 168.0  # hours
+NUMBERS = 4
+
+
+@dataclass(frozen=True)
+class TeacherShape:
+    width: int = 64
+    blocks: int = 1
+    heads: int = 2
+    dropout: float = 0.2
+
+
+def attribute_codes(items: Items) -> NDArray[np.int64]:
+    """int64 [attributes, items + 1]: codes of category, department and brand; 0 is padding's."""
+    columns = []
+    for values in (items.category, items.department, items.brand):
+        _, codes = np.unique(np.array(values[1:], dtype=str), return_inverse=True)
+        columns.append(np.concatenate([[0], codes + 1]))
+    return np.stack(columns).astype(np.int64)
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention and feed-forward."""
+
+    def __init__(self, shape: TeacherShape) -> None:
+        super().__init__()
+        width = shape.width
+        self.heads, self.dropout = shape.heads, shape.dropout
+        self.attention_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        batch, length, width = x.shape
+        parts = self.query_key_value(self.attention_norm(x))
+        q, k, v = parts.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None, :])
+        x = x + F.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)), self.dropout, self.training)
+        return x + F.dropout(self.feed(self.feed_norm(x)), self.dropout, self.training)
+
+
+class Teacher(nn.Module):
+    """Query over the catalogue and copy head over the history, from a batch of histories."""
+
+    def __init__(self, shape: TeacherShape, attributes: NDArray[np.int64], popularity: NDArray[np.floating]) -> None:
+        """A new teacher.
+
+        Args:
+            shape: widths and depths.
+            attributes: int64 [attributes, items + 1], see `attribute_codes`.
+            popularity: float [items + 1], counts of the training weeks.
+        """
+        super().__init__()
+        width, items = shape.width, attributes.shape[1]
+        self.shape = shape
+        self.own = nn.Embedding(items, width)
+        self.kinds = nn.ModuleList(nn.Embedding(int(codes.max()) + 1, width) for codes in attributes)
+        nn.init.normal_(self.own.weight, std=0.02)
+        for table in self.kinds:
+            nn.init.normal_(table.weight, std=0.05)
+        self.register_buffer("attributes", torch.from_numpy(attributes))
+        share = (popularity + 1.0) / (popularity.sum() + items)
+        self.popularity = nn.Parameter(torch.tensor(np.log(share), dtype=torch.float32))
+        self.repeat = nn.Parameter(torch.zeros(items))
+        self.describe = nn.Sequential(nn.Linear(NUMBERS, 32), nn.GELU(), nn.Linear(32, width))
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.token_norm, self.query_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
+        self.values = nn.Linear(width, width)
+        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.query = nn.Linear(width, width)
+        self.copy = nn.Sequential(nn.Linear(NUMBERS + 2, 32), nn.GELU(), nn.Linear(32, 1))
+        self.copy_linear = nn.Linear(NUMBERS + 2, 1)
+        self._start_from_frequency()
+
+    def _start_from_frequency(self) -> None:
+        """Begin as the person's own frequency with popularity below it, so that training can only add to both."""
+        with torch.no_grad():
+            for layer in (self.query, self.copy[-1], self.copy_linear):
+                layer.weight.zero_()
+                layer.bias.zero_()
+            self.copy_linear.weight[0, 0] = 1.0  # the logarithm of the count
+            self.copy_linear.weight[0, NUMBERS] = -4.0  # of 0.2 * base: most of the item's popularity is taken back
+            self.copy_linear.weight[0, NUMBERS + 1] = 1.0
+
+    def vectors(self, items: torch.Tensor) -> torch.Tensor:
+        """float32 [..., width] of int64 [...] items."""
+        vector = self.own(items)
+        for codes, table in zip(self.attributes, self.kinds, strict=True):
+            vector = vector + table(codes[items])
+        return vector
+
+    def catalogue(self) -> torch.Tensor:
+        """float32 [items + 1, width]."""
+        return self.vectors(torch.arange(self.attributes.shape[1], device=self.popularity.device))
+
+    def forward(
+        self,
+        items: torch.Tensor,
+        counts: torch.Tensor,
+        ages: torch.Tensor,
+        trend: torch.Tensor | None = None,
+        drop: float = 0.0,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Encode histories.
+
+        Args:
+            items: int64 [B, L], 0 is padding.
+            counts: float32 [B, L].
+            ages: float32 [B, L], hours.
+            drop: chance of a token to be hidden from the query, while training.
+
+        Returns:
+            query float32 [B, width]; base score of each item of the history [B, L]; what the copy head adds [B, L].
+        """
+        present = items > 0
+        features = torch.stack(
+            [torch.log(counts + 0.02), torch.log1p(ages / DAY), torch.exp(-ages / WEEK), torch.log1p(counts)], -1
+        )
+        features = features * present[..., None]
+        vectors = self.vectors(items)
+        x = F.dropout(vectors + self.describe(features), self.shape.dropout, self.training)
+        seen = present & (torch.rand(items.shape, device=items.device) >= drop) if drop else present
+        attended = seen.clone()
+        attended[:, -1] = True  # an empty history attends to its padding
+        for block in self.blocks:
+            x = block(x, attended)
+        x = self.token_norm(x)
+        batch, length, width = x.shape
+        weights = self.attention(x).masked_fill(~attended[..., None], -1e4).softmax(1) * seen[..., None]
+        pooled = (weights[..., None] * self.values(x).view(batch, length, 4, width // 4)).sum(1).reshape(batch, width)
+        pooled = pooled + self.mix(F.dropout(pooled, self.shape.dropout, self.training))
+        query = self.query(self.query_norm(pooled))
+        base = (vectors * query[:, None]).sum(-1) + (self.popularity[items] if trend is None else trend)
+        repeat = self.repeat[items]
+        evidence = torch.cat([features, 0.2 * base[..., None], repeat[..., None]], -1)
+        gain = (self.copy(evidence) + self.copy_linear(evidence))[..., 0]
+        return query, base, gain * present
+
+    @torch.no_grad()
+    def scores(self, histories: Histories) -> torch.Tensor:
+        """float32 [n, items + 1]: the score of every item for every history."""
+        self.eval()
+        items, counts, ages = tensors(histories)
+        query, _, gain = self(items, counts, ages)
+        return (query @ self.catalogue().T + self.popularity).scatter_add(1, items, gain)
+
+
+def tensors(histories: Histories) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """int64 items, float32 counts and ages, each [n, L]."""
+    return (
+        torch.from_numpy(histories.items).long(),
+        torch.from_numpy(histories.counts),
+        torch.from_numpy(histories.ages),
+    )
