@@ -105,6 +105,9 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.gelu(x, approximate=True)
 
 
+# Every layer is named: an unnamed one is numbered by how many this process made before, and artifacts keep the names.
+
+
 def build_token_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     """Functional model of each token: what it holds, and how much each head attends to it.
 
@@ -114,7 +117,8 @@ def build_token_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     vectors = tf_keras.Input((spec.history_length, spec.width), name="vectors")
     features = tf_keras.Input((spec.history_length, FEATURES), name="features")
     described = dense(spec.width, name="describe_out")(dense(32, activation=gelu, name="describe_in")(features))
-    tokens = tf_keras.layers.LayerNormalization(epsilon=1e-5, name="token_norm")(vectors + described)
+    summed = tf_keras.layers.Add(name="token")([vectors, described])
+    tokens = tf_keras.layers.LayerNormalization(epsilon=1e-5, name="token_norm")(summed)
     hidden = dense(spec.width, activation=gelu, name="attention_in")(tokens)
     attention = dense(spec.heads, name="attention_out")(hidden)
     values = dense(spec.width, name="values")(tokens)
@@ -125,7 +129,7 @@ def build_query_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     """Functional model: pooled float32 [B, width] -> query float32 [B, width]."""
     pooled = tf_keras.Input((spec.width,), name="pooled")
     hidden = dense(2 * spec.width, activation=gelu, name="query_in")(pooled)
-    mixed = pooled + dense(spec.width, name="query_mix")(hidden)
+    mixed = tf_keras.layers.Add(name="query_sum")([pooled, dense(spec.width, name="query_mix")(hidden)])
     query = dense(spec.width, name="query_out")(
         tf_keras.layers.LayerNormalization(epsilon=1e-5, name="query_norm")(mixed)
     )
