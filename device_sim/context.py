@@ -8,6 +8,7 @@ from contracts.bundle import ContextField
 HOUR_OF_WEEK = "hour_of_week"
 SEGMENT = "segment"
 DEVICE_CLASS = "device_class"
+ANYTHING = "anything"  # the wish of an app that does not ask for new items only
 
 
 def hour_of_week(now_ms: int) -> int:

@@ -45,7 +45,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     hits: int  # recommendations with an item of the basket that followed
     profiles: dict[str, Summary]  # login -> profile as its phone holds it
     owners: dict[str, tuple[str, ...]]  # login -> whose events that profile unifies
-    timeline: tuple[TimelineEntry, ...]  # of the phone that had the most varied life
+    timeline: tuple[TimelineEntry, ...]  # of the phone with the most varied life, one that may be in rounds first
     timeline_login: str
 
 
@@ -172,7 +172,7 @@ class Fleet:
 
     def report(self) -> FleetReport:
         """What the fleet has lived through since it was opened."""
-        told = max(self.phones, key=lambda phone: _variety(phone.device))
+        told = max(self.phones, key=lambda phone: (phone.household.federated, *_variety(phone.device)))
         return FleetReport(
             phones=len(self.phones),
             tills=1,

@@ -19,6 +19,7 @@ from contracts.sync import BundleOffer, VerdictKind
 from device_sim.cache import DEFAULT_CAPACITY
 from device_sim.client import SyncReport
 from device_sim.clock import DeviceClock
+from device_sim.context import ANYTHING
 from device_sim.device import Device, Happening
 from device_sim.examples import examples_of
 from device_sim.history import current_summary
@@ -125,8 +126,12 @@ class Phone(Device):
 
         return current_summary(self.profile, self.cache, true_ms)
 
-    def recommend(self, count: int = 10) -> Recommendation:
+    def recommend(self, count: int = 10, wish: str = ANYTHING) -> Recommendation:
         """Recommend from what is on the phone.
+
+        Args:
+            count: at most the bundle's `candidates`.
+            wish: one of `contracts.bundle.WISHES`.
 
         Raises:
             BundleError: if the phone has no bundle yet.
@@ -135,7 +140,7 @@ class Phone(Device):
             if self.updater.active is None:
                 raise BundleError("the phone has no bundle yet: sync once")
             self._recommender = Recommender(self.updater.active, read_manifest(self.updater.active), self._traits)
-        recommendation = self._recommender.recommend(self.summary(), self.now_ms(), count)
+        recommendation = self._recommender.recommend(self.summary(), self.now_ms(), count, wish)
         self.note(Moment.RECOMMEND, f"{len(recommendation.items)} items by {recommendation.source}")
         return recommendation
 

@@ -7,11 +7,11 @@ from typing import Literal
 import msgspec
 
 from contracts import codec
-from contracts.bundle import CATALOGUE, GOLDENS, Goldens, Manifest
+from contracts.bundle import CATALOGUE, GOLDENS, WISH, Goldens, Manifest
 from contracts.errors import BundleError, WireError
-from contracts.summary import HOUR_MS, Summary, history_of
+from contracts.summary import HOUR_MS, Summary, history_of, item_activities
 from device_sim.catalogue import EVERYONE, Catalogue
-from device_sim.context import HOUR_OF_WEEK, SEGMENT, encode_context, hour_of_week
+from device_sim.context import ANYTHING, HOUR_OF_WEEK, SEGMENT, encode_context, hour_of_week
 from device_sim.goldens import check_goldens
 from device_sim.runtime import Runtime
 
@@ -42,26 +42,30 @@ class Recommender:
         self._traits = dict(traits or {})
         self._runtime = Runtime(bundle, manifest)
 
-    def recommend(self, summary: Summary, now_ms: int, count: int) -> Recommendation:
+    def recommend(self, summary: Summary, now_ms: int, count: int, wish: str = ANYTHING) -> Recommendation:
         """What the person may want now; who has no history is shown what is popular in their segment.
 
         Args:
             summary: what is known about the person.
             now_ms: milliseconds since 1970.
             count: at most the manifest's `candidates`.
+            wish: one of `contracts.bundle.WISHES`: with "new", nothing of the person's history comes back.
         """
         history = history_of(summary, now_ms // HOUR_MS, self.manifest.history_length, self.catalogue.index_of)
         if not history.items:
             popular = self.catalogue.popular(self._traits.get(SEGMENT, EVERYONE), count)
             return Recommendation(tuple(map(self.catalogue.item_id, popular)), (), "popularity")
-        ranking = self._runtime.recommend(history, self.context(now_ms))
+        ranking = self._runtime.recommend(history, self.context(now_ms, wish))
+        had = {self.catalogue.index_of(item) for item in item_activities(summary)} if wish != ANYTHING else set()
+        best = [pair for pair in zip(ranking.items, ranking.scores, strict=True) if pair[0] not in had][:count]
         return Recommendation(
-            tuple(map(self.catalogue.item_id, ranking.items[:count])), ranking.scores[:count], "model"
+            tuple(self.catalogue.item_id(item) for item, _ in best), tuple(score for _, score in best), "model"
         )
 
-    def context(self, now_ms: int) -> tuple[int, ...]:
+    def context(self, now_ms: int, wish: str = ANYTHING) -> tuple[int, ...]:
         """The model's context codes at a moment."""
-        return encode_context(self.manifest.context, self._traits | {HOUR_OF_WEEK: str(hour_of_week(now_ms))})
+        now = {WISH: wish, HOUR_OF_WEEK: str(hour_of_week(now_ms))}
+        return encode_context(self.manifest.context, self._traits | now)
 
 
 def check_bundle(bundle: Path, manifest: Manifest) -> None:

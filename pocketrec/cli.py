@@ -3,6 +3,7 @@
 The verbs' modules import what is heavy inside their functions, so that help answers at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,12 +11,17 @@ import click
 import typer
 
 from contracts.errors import InputError, PocketrecError
+from pocketrec.commands.build import build
+from pocketrec.commands.compress import compress
+from pocketrec.commands.evaluate import evaluate
+from pocketrec.commands.export import export
 from pocketrec.commands.init import init
 from pocketrec.commands.prepare import prepare
 from pocketrec.commands.privacy import privacy
 from pocketrec.commands.publish import publish
 from pocketrec.commands.serve import serve
 from pocketrec.commands.simulate import simulate
+from pocketrec.commands.train import train
 from pocketrec.commands.verify import verify
 from pocketrec.output import emit
 
@@ -30,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (init, prepare, verify, publish, serve, simulate, privacy):
+for verb in (init, prepare, train, compress, export, build, evaluate, verify, publish, serve, simulate, privacy):
     app.command()(verb)
 
 
@@ -39,6 +45,7 @@ def run(arguments: Sequence[str]) -> int:
 
     0: it did what it says. 1: it ran and what it checked does not hold. 2: it was given something it cannot use.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of every conversion on standard error
     try:
         return app(args=list(arguments), standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as usage:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 from contracts.events import EVENT_CODES, EventType
+from device_sim.context import SEGMENT
 from device_sim.plan import Basket, FleetPlan, Household, Line
 from training.prepared import Prepared
+from training.segments import Segments
 
 Channel = Literal["phone", "till", "both"]
 CHANNELS: dict[Channel, float] = {  # share of the baskets of the test weeks; what is seen by both must count once
@@ -14,6 +16,7 @@ CHANNELS: dict[Channel, float] = {  # share of the baskets of the test weeks; wh
     "till": 0.3,
     "both": 0.2,
 }
+FEDERATED_SHARE = 0.8  # of the households allow federated training
 PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
 
@@ -25,7 +28,7 @@ def fleet_plan(prepared: Prepared, seed: int, traits: Mapping[int, dict[str, str
 
     Args:
         prepared: whose people with `is_phone` are replayed, under their pseudonyms.
-        seed: of the channels, and of the fleet's faults.
+        seed: of the channels, of who allows federated training, and of the fleet's faults.
         traits: person -> context values of the model that do not change, such as the segment.
     """
     start_ms = prepared.record.validation_end_ms
@@ -42,9 +45,10 @@ def fleet_plan(prepared: Prepared, seed: int, traits: Mapping[int, dict[str, str
                     Basket(f"order-{basket}", at_ms, lines, channel(at_ms))
                     for basket, at_ms, lines in _baskets(prepared, person)
                 ),
+                federated=not number or draw.random() < FEDERATED_SHARE,  # the first always, so that there is a round
                 traits=(traits or {}).get(person, {}),
             )
-            for person in prepared.is_phone.nonzero()[0].tolist()
+            for number, person in enumerate(prepared.is_phone.nonzero()[0].tolist())
         ),
         currency=prepared.record.currency,
         start_ms=start_ms,
@@ -73,3 +77,12 @@ def _baskets(prepared: Prepared, person: int) -> list[tuple[int, int, tuple[Line
 def _price(amount: int, quantity: int) -> int:
     """Minor units of one piece, rounded half up."""
     return (2 * amount + quantity) // (2 * quantity)
+
+
+def traits_of(prepared: Prepared, segments: Segments) -> dict[int, dict[str, str]]:
+    """What a phone is told of its person once: the segment, by centres that were fitted on central people."""
+    return {
+        int(person): {SEGMENT: segments.names[segments.person[person] - 1]}
+        for person in prepared.is_phone.nonzero()[0]
+        if segments.person[person]
+    }

@@ -27,6 +27,7 @@ def server_settings(
     folder: Path,
     identity_key: bytes | None = None,
     clock_file: Path | None = None,
+    repository: Path | None = None,
 ) -> ServerSettings:
     """The settings of a server of the run, on SQLite.
 
@@ -37,6 +38,7 @@ def server_settings(
         identity_key: raw Ed25519 public key [32 bytes] of the identity provider; by default the run's own is trusted,
             whose tokens only the holder of the run's secrets can make.
         clock_file: what the server reads the time from, instead of the machine's clock.
+        repository: that it hands out; by default the run's.
     """
     folder.mkdir(exist_ok=True)
     return ServerSettings(
@@ -44,7 +46,7 @@ def server_settings(
         staff_token=staff_token(run),
         identity_key=identity_key or _public_half(own_identity_key(run)),
         identity_audience=project.project.name,
-        repository=str(run.repository.resolve()),
+        repository=str((repository or run.repository).resolve()),
         clock_file=str(clock_file.resolve()) if clock_file else None,
     )
 

@@ -12,26 +12,18 @@ def simulate(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_js
     """
     from contracts.errors import CheckFailed
     from pocketrec.output import emit
-    from pocketrec.preparation import PREPARE
-    from pocketrec.progress import Progress
-    from pocketrec.project_file import read_project
-    from pocketrec.run_directory import open_run
+    from pocketrec.pipeline import run_verb
     from pocketrec.simulation import SIMULATE, load_simulation
-    from pocketrec.steps import run_steps
 
-    file = read_project(project)
-    with open_run(run or file.default_run) as directory:
-        outcome = run_steps([PREPARE, SIMULATE], directory, file, Progress())[SIMULATE.name]
-        folder = directory.folder(SIMULATE.name)
-        result = load_simulation(folder)
+    finished = run_verb(SIMULATE.name, project, run)
+    folder = finished.folder
+    result = load_simulation(folder)
     report, count = result.report, result.count
     if count.lost or count.double_counted:
         raise CheckFailed(f"{count.lost} events were lost and {count.double_counted} counted twice: see {folder}")
     emit(
         {
-            "folder": str(folder),
-            "reused": outcome.reused,
-            "seconds": outcome.record.seconds,
+            **finished.summary,
             "fleet": {
                 "phones": report.phones,
                 "events_created": count.created,

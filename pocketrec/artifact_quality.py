@@ -1,0 +1,130 @@
+"""Quality of an artifact as it ships: every test basket asked of its own runtime, as an app would ask."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.bundle import ArtifactQuality
+from export.runtimes import Evaluator, Feed, Ranked
+from training.cases import TEST, Cases, next_basket_cases
+from training.context import context_of
+from training.evaluation import CUTOFF, PersonMetrics, by_person, gains, quality
+from training.histories import Histories, histories_of
+from training.prepared import Prepared
+from training.segments import Segments
+
+if TYPE_CHECKING:
+    from compression.device_model import DeviceModelSpec
+
+WORKERS = 2  # artifacts evaluated at once, each on one thread
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Test baskets and what the device model reads before each, once for anything and once for new items only."""
+
+    cases: Cases
+    anything: Histories
+    new: Histories
+    people: int  # in the log
+
+    def subset(self, rows: NDArray[np.int64]) -> "Task":
+        """The task of some cases, by increasing row."""
+        cases = replace(
+            self.cases,
+            baskets=self.cases.baskets[rows],
+            person=self.cases.person[rows],
+            weights=self.cases.weights[rows],
+            targets=self.cases.targets[rows],
+        )
+        return Task(cases, self.anything[rows], self.new[rows], self.people)
+
+    def of_some_people(self, count: int, seed: int) -> "Task":
+        """The task of at most `count` people, drawn by the seed, with all of their baskets."""
+        people = np.unique(self.cases.person)
+        drawn = np.random.default_rng(seed).permutation(people)[:count]
+        return self.subset(np.flatnonzero(np.isin(self.cases.person, drawn)))
+
+
+def test_task(prepared: Prepared, spec: "DeviceModelSpec", segments: Segments) -> Task:
+    """The next-basket task of the test weeks."""
+    cases = next_basket_cases(prepared, TEST)
+    anything = histories_of(
+        prepared, cases.baskets, spec.history_length, context_of(prepared, cases.baskets, segments, "anything")
+    )
+    new = replace(anything, context=context_of(prepared, cases.baskets, segments, "new"))
+    return Task(cases, anything, new, len(prepared.pseudonym))
+
+
+test_task.__test__ = False  # type: ignore[attr-defined]  # its name is the field's, not a test's
+
+
+def evaluate_artifacts(
+    evaluators: Mapping[str, Evaluator], task: Task, progress: Progress = lambda what, done, total: None
+) -> dict[str, PersonMetrics]:
+    """Every artifact's quality, a few at a time."""
+    total, done, lock = 2 * len(task.cases) * len(evaluators), 0, Lock()
+
+    def count() -> None:
+        nonlocal done
+        with lock:
+            done += 1
+            if done % 100 == 0 or done == total:
+                progress("test baskets", done, total)
+
+    with ThreadPoolExecutor(WORKERS) as workers:
+        running = {name: workers.submit(_evaluate, each, task, count) for name, each in evaluators.items()}
+        return {name: each.result() for name, each in running.items()}
+
+
+def as_quality(metrics: PersonMetrics, evaluator: str, seed: int) -> ArtifactQuality:
+    """Means over people with intervals, as the manifest and the model card state them."""
+    found = quality(metrics, seed)
+    return ArtifactQuality(
+        evaluator=evaluator, ndcg_at_10=found.ndcg_at_10, new_items_ndcg_at_10=found.new_items_ndcg_at_10
+    )
+
+
+def _evaluate(evaluator: Evaluator, task: Task, count: Callable[[], None]) -> PersonMetrics:
+    cases, rows = task.cases, np.arange(len(task.cases))
+    anything, new = (np.zeros((len(rows), CUTOFF), np.int64) for _ in range(2))
+    for row, feed in enumerate(task.anything.feeds()):
+        _put(anything[row], evaluator.rank(feed)[0])
+        count()
+    for row, feed in enumerate(task.new.feeds()):
+        candidates = evaluator.rank(feed)[0]
+        _put(new[row], candidates[~np.isin(candidates, cases.weights[row].indices)])
+        count()
+    ndcg, recall = gains(anything, cases, rows, new_only=False)
+    return PersonMetrics(
+        *(by_person(each, cases.person, task.people) for each in (ndcg, recall, gains(new, cases, rows, True)[0]))
+    )
+
+
+def _put(row: NDArray[np.int64], items: NDArray[np.integer]) -> None:
+    row[: min(CUTOFF, len(items))] = items[:CUTOFF]
+
+
+class Recorded:
+    """An evaluator that keeps the top of every answer it gave."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.name = evaluator.name
+        self.tops: list[NDArray[np.integer]] = []
+        self._evaluator = evaluator
+
+    def rank(self, feed: Feed) -> Ranked:
+        answer = self._evaluator.rank(feed)
+        self.tops.append(answer[0][:CUTOFF])
+        return answer
+
+
+def ndcg_of(tops: Sequence[NDArray[np.integer]], cases: Cases) -> NDArray[np.float64]:
+    """float64 [n]: NDCG@10 of one answer per case."""
+    return gains(np.stack(tops), cases, np.arange(len(cases)), new_only=False)[0]
