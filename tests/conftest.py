@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from contracts import codec
 from contracts.bundle import (
@@ -17,6 +18,9 @@ from contracts.bundle import (
     PrivacyStatement,
     Provenance,
 )
+
+settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
+settings.load_profile("untimed")
 
 WriteBundle = Callable[..., Manifest]
 

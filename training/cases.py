@@ -6,10 +6,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from contracts.errors import DataError
 from training.histories import timelines
 from training.prepared import Prepared
+from training.split import TEST, TRAIN, VALIDATION
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
+__all__ = ["TEST", "TRAIN", "VALIDATION", "Cases", "basket_matrix", "next_basket_cases"]
+
+PARTS = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Cases:
     person: NDArray[np.int32]  # [n]
     weights: sp.csr_matrix  # float32 [n, items + 1]: the person's fading counts over the whole history
     targets: sp.csr_matrix  # bool [n, items + 1]: distinct catalogue items of the basket
-    excluded: int  # baskets left out because nothing came before them
+    excluded: int  # baskets left out because their person did nothing before them
 
     def __len__(self) -> int:
         return len(self.baskets)
@@ -40,16 +44,26 @@ def basket_matrix(prepared: Prepared, baskets: NDArray[np.integer]) -> sp.csr_ma
 
 
 def next_basket_cases(prepared: Prepared, split: int) -> Cases:
-    """Every basket of a split by people who are not phones, save those before which the person did nothing."""
+    """Every basket of a split by people who are not phones, save those before which the person did nothing.
+
+    Raises:
+        DataError: if none is left.
+    """
     central = ~prepared.is_phone[prepared.basket_person]
     wanted = central & (prepared.basket_split == split)
-    baskets, rows, columns, values = [], [], [], []
+    baskets: list[int] = []
+    rows, columns, values = [], [], []
     for line in timelines(prepared, wanted):
         if len(line.items):
             rows.append(np.full(len(line.items), len(baskets)))
             columns.append(line.items)
             values.append(line.weights)
             baskets.append(line.basket)
+    if not baskets:
+        raise DataError(
+            f"none of the {int(wanted.sum()):,} baskets of the {PARTS[split]} weeks has anything of its person before "
+            "it, so nothing can be measured: use a longer log or longer weeks under [split]"
+        )
     numbers = np.array(baskets, np.int64)
     shape = (len(numbers), len(prepared.items.item_id))
     flat = (np.concatenate(values).astype(np.float32), (np.concatenate(rows), np.concatenate(columns)))

@@ -99,15 +99,23 @@ def evaluate(
 
 
 def _resampled(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """float64 [RESAMPLES, ...]: means of people drawn with replacement; the same people for the same seed and count."""
+    """Means of people drawn with replacement; the same people for the same seed and count.
+
+    Args:
+        values: float64 [..., people], at least one person.
+        seed: of the draws.
+
+    Returns:
+        float64 [RESAMPLES, ...].
+    """
     rng = np.random.default_rng(seed)
     people = values.shape[-1]
-    draws = rng.multinomial(people, np.full(people, 1.0 / people), size=RESAMPLES)
-    return draws @ values.T / people
+    chance = np.full(people, 1.0 / people)
+    return np.stack([values @ rng.multinomial(people, chance) for _ in range(RESAMPLES)]) / people
 
 
 def estimate(values: NDArray[np.float64], seed: int) -> Estimate:
-    """Mean over people with its 95 % bootstrap interval."""
+    """Mean over people with its 95 % bootstrap interval; zero over nobody."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Estimate(0.0, 0.0, 0.0)
@@ -116,12 +124,18 @@ def estimate(values: NDArray[np.float64], seed: int) -> Estimate:
 
 
 def relative_difference(values: NDArray[np.float64], reference: NDArray[np.float64], seed: int) -> Estimate:
-    """mean(values) / mean(reference) - 1 over the people both have, with its 95 % paired bootstrap interval."""
+    """mean(values) / mean(reference) - 1 over the people both have, with its 95 % paired bootstrap interval.
+
+    Equal means differ by zero, also where both are zero; zero over nobody.
+    """
     both = ~(np.isnan(values) | np.isnan(reference))
+    if not both.any():
+        return Estimate(0.0, 0.0, 0.0)
     pair = np.stack([values[both], reference[both]])
-    means = _resampled(pair, seed)
-    low, high = np.quantile(means[:, 0] / np.maximum(means[:, 1], 1e-12) - 1.0, [0.025, 0.975])
-    return Estimate(float(pair[0].mean() / max(pair[1].mean(), 1e-12) - 1.0), float(low), float(high))
+    means = np.concatenate([pair.mean(1)[None], _resampled(pair, seed)])
+    differences = (means[:, 0] - means[:, 1]) / np.maximum(means[:, 1], 1e-12)
+    low, high = np.quantile(differences[1:], [0.025, 0.975])
+    return Estimate(float(differences[0]), float(low), float(high))
 
 
 def quality(metrics: PersonMetrics, seed: int) -> Quality:

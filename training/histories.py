@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.events import EVENT_CODES, EventType
-from contracts.summary import HALF_LIFE_HOURS, TYPE_SHARE
+from contracts.summary import TYPE_SHARE, weight_at
 from training.prepared import Prepared
 
 HOURS_OF_WEEK = 168
@@ -59,7 +59,10 @@ class Timeline:
 
 
 def timelines(prepared: Prepared, wanted: NDArray[np.bool_]) -> Iterator[Timeline]:
-    """What each wanted basket's person had done strictly before it.
+    """What each wanted basket's person had done strictly before it; another basket of the same moment is not before.
+
+    Weights are summed as a summary sums them, whole numbers that float64 holds exactly over more than ten half-lives,
+    so that items tie where they tie on a phone.
 
     Args:
         prepared: the log.
@@ -77,21 +80,23 @@ def timelines(prepared: Prepared, wanted: NDArray[np.bool_]) -> Iterator[Timelin
         rows = slice(start[first], start[last])
         items, local = np.unique(log.item[rows], return_inverse=True)
         codes = log.event[rows].astype(np.int32)
-        origin = int(log.hour[start[first]])
         weights, last_hour = np.zeros(len(items)), np.zeros(len(items), np.int64)
         strongest = np.zeros(len(items), np.int32)
-        for basket in range(first, last):
+        earlier = first
+        for basket in first + np.flatnonzero(wanted[first:last]):
+            while prepared.basket_time_ms[earlier] < prepared.basket_time_ms[basket]:
+                within = slice(start[earlier] - start[first], start[earlier + 1] - start[first])
+                hour = int(prepared.basket_hour[earlier])
+                counted = np.floor(weight_at(hour) * share[codes[within]])
+                touched = local[within][counted > 0]
+                np.add.at(weights, touched, counted[counted > 0])
+                last_hour[touched] = hour
+                np.maximum.at(strongest, touched, codes[within][counted > 0])
+                earlier += 1
             hour = int(prepared.basket_hour[basket])
-            if wanted[basket]:
-                seen = np.flatnonzero(weights)
-                fade = 2.0 ** ((origin - hour) / HALF_LIFE_HOURS)
-                yield Timeline(items[seen], weights[seen] * fade, last_hour[seen], strongest[seen], basket, hour)
-            within = slice(start[basket] - start[first], start[basket + 1] - start[first])
-            counted = share[codes[within]]
-            touched = local[within][counted > 0]
-            np.add.at(weights, touched, counted[counted > 0] * 2.0 ** ((hour - origin) / HALF_LIFE_HOURS))
-            last_hour[touched] = hour
-            np.maximum.at(strongest, touched, codes[within][counted > 0])
+            seen = np.flatnonzero(weights)
+            counts = weights[seen] / weight_at(hour)
+            yield Timeline(items[seen], counts, last_hour[seen], strongest[seen], int(basket), hour)
 
 
 def histories_of(

@@ -1,6 +1,7 @@
 """Per-person quality of named models on disk, so that any two can be compared paired, by any later step."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -29,5 +30,5 @@ def load_people_quality(folder: Path) -> dict[str, PersonMetrics]:
         with np.load(folder / FILE) as archive:
             names = dict.fromkeys(key.rpartition(":")[0] for key in archive.files)
             return {name: PersonMetrics(*(archive[f"{name}:{metric}"] for metric in _METRICS)) for name in names}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise RunError(f"{folder} holds no quality of people ({error}): run the step that evaluates again") from None

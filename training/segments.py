@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.cases import TRAIN
+from contracts.events import EVENT_CODES, EventType
+from contracts.summary import HOUR_MS
 from training.prepared import Prepared
+from training.split import TRAIN
 
 SEGMENTS = 5
 HOURS_PER_DAY = 24.0
@@ -24,18 +26,22 @@ class Segments:
 
 
 def rfm(prepared: Prepared) -> NDArray[np.float64]:
-    """float64 [people, 3]: log days since the last training basket, log baskets, log amount; NaN without a basket."""
+    """What is known of people at the end of the training weeks.
+
+    Returns:
+        float64 [people, 3]: log days since the last basket, log baskets, log amount paid; NaN without a basket.
+    """
     train = prepared.basket_split == TRAIN
     people = len(prepared.pseudonym)
     person, hour = prepared.basket_person[train], prepared.basket_hour[train]
-    amount = np.add.reduceat(prepared.events.amount, prepared.basket_start[:-1])[train]
+    paid = np.where(prepared.events.event == EVENT_CODES[EventType.PURCHASE], prepared.events.amount, 0)
+    amount = np.add.reduceat(paid, prepared.basket_start[:-1])[train]
     last = np.full(people, -1, np.int64)
     np.maximum.at(last, person, hour)
     baskets = np.bincount(person, minlength=people).astype(np.float64)
     spent = np.bincount(person, amount, minlength=people)
-    found = np.stack(
-        [np.log1p((hour.max() - last) / HOURS_PER_DAY), np.log1p(baskets), np.log1p(np.maximum(spent, 0.0))], axis=1
-    )
+    days = (prepared.record.train_end_ms // HOUR_MS - last) / HOURS_PER_DAY
+    found = np.log1p(np.stack([days, baskets, spent], axis=1))
     found[baskets == 0] = np.nan
     return found
 

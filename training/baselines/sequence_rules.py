@@ -25,7 +25,7 @@ class SequenceRules(Baseline):
         rules = sp.csr_matrix((held.shape[1], held.shape[1]), dtype=np.float32)
         for gap in range(1, GAPS + 1):
             same = np.flatnonzero(person[gap:] == person[:-gap])
-            rules = rules + (held[same].T @ held[same + gap]).tocsr() / np.float32(gap)
+            rules = rules + (held[same].T @ held[same + gap]).tocsr() * np.float32(1.0 / gap)
         occurrences = np.asarray(held.sum(0)).ravel()
         self._rules = (sp.diags((1.0 / np.maximum(occurrences, 1.0)).astype(np.float32)) @ rules).tocsr()
 
@@ -35,6 +35,7 @@ class SequenceRules(Baseline):
         recent = sp.csr_matrix((len(rows), len(prepared.items.item_id)), dtype=np.float32)
         for gap in range(1, GAPS + 1):
             earlier = np.maximum(baskets - gap, 0)
-            mine = (baskets - gap >= prepared.person_start[prepared.basket_person[baskets]]).astype(np.float32)
-            recent = recent + sp.diags(mine / np.float32(gap)) @ basket_matrix(prepared, earlier)
+            mine = baskets - gap >= prepared.person_start[prepared.basket_person[baskets]]
+            before = mine & (prepared.basket_time_ms[earlier] < prepared.basket_time_ms[baskets])
+            recent = recent + sp.diags(before * np.float32(1.0 / gap)) @ basket_matrix(prepared, earlier)
         return (recent.tocsr() @ self._rules).toarray()

@@ -19,7 +19,8 @@ class UserKnn(Baseline):
         damped = person_matrix(prepared)
         damped.data = np.log1p(damped.data)
         people = np.bincount(damped.indices, minlength=damped.shape[1])
-        self._rarity = np.log(damped.shape[0] / (1.0 + people)).clip(0.0).astype(np.float32)
+        buyers = np.count_nonzero(damped.getnnz(axis=1))
+        self._rarity = np.log(buyers / (1.0 + people)).clip(0.0).astype(np.float32)
         self._damped = damped
         self._unit = self._normalised(damped)
 
