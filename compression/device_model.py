@@ -13,6 +13,7 @@ The adapter is what a phone may train: context, the query's bias and low-rank co
 else stays fixed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,9 @@ LOW_RANK = 4
 CONTEXT_WIDTH = 4  # of each context field's table before it is spread over the query
 COPY_HIDDEN = 16
 MASKED = -1e4  # large enough to vanish in a softmax, small enough for float16
+LOG_COUNT = 0  # its place among the features
 DAY, WEEK = 24.0, 168.0  # hours
+SIGNATURES = ("recommend", "train", "get_weights", "set_weights")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:
         "copy_in": (FEATURES + 2, COPY_HIDDEN),
         "copy_bias": (COPY_HIDDEN,),
         "copy_out": (COPY_HIDDEN,),
+        "copy_linear": (FEATURES + 2,),
         "copy_offset": (1,),
     }
     for field in spec.context:
@@ -89,10 +93,11 @@ def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:
 def _initial_adapter(spec: DeviceModelSpec, rng: np.random.Generator) -> dict[str, np.ndarray]:
     values = {name: np.zeros(shape, np.float32) for name, shape in adapter_shapes(spec).items()}
     values["popularity"] += 1.0
-    for name in values:
+    for name in values:  # the other half of each product starts at 0, so that none of them changes an answer yet
         if name.startswith(("low_rank_in", "spread_", "copy_in")):
             values[name] = rng.normal(0.0, 0.1, values[name].shape).astype(np.float32)
-    values["copy_out"] = rng.normal(0.0, 0.1, COPY_HIDDEN).astype(np.float32)
+    values["copy_linear"][LOG_COUNT] = 1.0  # begin as the person's own frequency, with popularity below it,
+    values["copy_linear"][FEATURES] = -5.0  # by taking back what the query says of the item: 5 * 0.2 of its base score
     return values
 
 
@@ -239,7 +244,12 @@ class DeviceModel(tf.Module):
             )
             + self.adapter["copy_bias"]
         )
-        gain = tf.reduce_sum(hidden * self.adapter["copy_out"], axis=-1) + self.adapter["copy_offset"] + repeat
+        gain = (
+            tf.reduce_sum(hidden * self.adapter["copy_out"], axis=-1)
+            + tf.reduce_sum(evidence * self.adapter["copy_linear"], axis=-1)
+            + self.adapter["copy_offset"]
+            + repeat
+        )
         return query, base, gain * present
 
     def _features(self, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor) -> tf.Tensor:
@@ -344,8 +354,11 @@ class DeviceModel(tf.Module):
         surprise = (tf.reduce_logsumexp(candidates, axis=1, keepdims=True) - target_scores) * wanted
         return tf.reduce_sum(surprise) / tf.maximum(tf.reduce_sum(wanted), 1.0)
 
-    def signatures(self) -> dict[str, Any]:
-        """The four signatures as concrete functions, traced over this module's weights."""
+    def signatures(self, names: Sequence[str] = SIGNATURES) -> dict[str, Any]:
+        """Signatures as concrete functions, traced over this module's weights.
+
+        A concrete function does not keep the module's variables alive: hold the module while one is used.
+        """
         spec = self.spec
         history = self._history_specs()
         training = [
@@ -365,9 +378,13 @@ class DeviceModel(tf.Module):
             return {"ok": tf.constant(1)}
 
         weights = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()]
+        untraced = {
+            "recommend": (self._recommend, history),
+            "train": (self._train, training),
+            "get_weights": (get_weights, []),
+            "set_weights": (set_weights, weights),
+        }
         return {
-            "recommend": tf.function(self._recommend, input_signature=history).get_concrete_function(),
-            "train": tf.function(self._train, input_signature=training).get_concrete_function(),
-            "get_weights": tf.function(get_weights, input_signature=[]).get_concrete_function(),
-            "set_weights": tf.function(set_weights, input_signature=weights).get_concrete_function(),
+            name: tf.function(untraced[name][0], input_signature=untraced[name][1]).get_concrete_function()
+            for name in names
         }

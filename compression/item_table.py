@@ -37,6 +37,10 @@ class TrainableTable(tf.Module):
         self.values = tf.Variable(values.astype(np.float32), name="values")
         self.scale = tf.Variable(0.0, trainable=False, name="scale")  # 0: not quantized yet
 
+    @property
+    def is_quantized(self) -> bool:
+        return bool(self.scale.numpy())
+
     def start_quantization(self) -> None:
         self.scale.assign(quantization_scale(self.values.numpy()))
 
@@ -50,6 +54,13 @@ class TrainableTable(tf.Module):
 
     def score(self, query: tf.Tensor) -> tf.Tensor:
         return tf.matmul(query, self._on_grid(self.values.read_value()), transpose_b=True)
+
+    @classmethod
+    def thawed(cls, codes: np.ndarray, scale: float) -> "TrainableTable":
+        """A table to go on training from its integers, on the same grid."""
+        table = cls(codes.astype(np.float32) * np.float32(scale))
+        table.scale.assign(scale)
+        return table
 
     def frozen(self) -> tuple[np.ndarray, float]:
         """The integers and their scale."""

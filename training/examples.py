@@ -1,16 +1,18 @@
-"""Training examples: histories just before baskets, with the baskets' items told apart by whether they were bought before."""
+"""Training examples: histories just before baskets, and the baskets' items, told apart by whether they are new."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from training.baselines.baseline import training_baskets
-from training.histories import Histories, histories_of
+from contracts.errors import DataError
+from training.context import context_of
+from training.histories import HOURS_OF_WEEK, Histories, histories_of
 from training.prepared import Prepared
+from training.segments import Segments
 
 WARM_UP_WEEKS = 8  # of a person's first weeks nearly everything is new, which later weeks are not like
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Examples:
-    """n baskets with the history before each."""
+    """n baskets with the history before each, to be drawn with their chance."""
 
     prepared: Prepared
     baskets: NDArray[np.int64]  # [n]
@@ -35,6 +37,13 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.baskets)
+
+    def weights(self) -> sp.csr_matrix:
+        """float32 [n, items + 1]: the histories' fading counts."""
+        present = self.histories.items > 0
+        rows = np.repeat(np.arange(len(self)), present.sum(1))
+        flat = (self.histories.counts[present], (rows, self.histories.items[present]))
+        return sp.csr_matrix(flat, shape=(len(self), len(self.prepared.items.item_id)))
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         start, item = self.prepared.basket_start, self.prepared.events.item
@@ -49,25 +58,45 @@ class Examples:
         return Batch(histories, example, target, place, (1.0 / sizes)[example].astype(np.float32))
 
 
-def examples_of(prepared: Prepared, baskets: NDArray[np.int64], length: int, context: NDArray[np.int32]) -> Examples:
+def examples_of(prepared: Prepared, baskets: NDArray[np.int64], length: int, segments: Segments) -> Examples:
     """Examples of some baskets, people weighted alike.
 
     Args:
         prepared: the log.
         baskets: int64 [n], increasing.
         length: L.
-        context: int32 [n, C].
+        segments: of the people.
     """
-    histories = histories_of(prepared, baskets, length, context)
+    histories = histories_of(prepared, baskets, length, context_of(prepared, baskets, segments))
     person = prepared.basket_person[baskets]
     chance = 1.0 / np.bincount(person)[person]
     return Examples(prepared, baskets, histories, chance / chance.sum())
 
 
-def training_examples_baskets(prepared: Prepared) -> NDArray[np.int64]:
-    """Central training baskets after the log's first weeks that have something before them, increasing."""
-    baskets = training_baskets(prepared)
-    warm = prepared.basket_hour[baskets] >= prepared.basket_hour.min() + WARM_UP_WEEKS * 168
+def draw_baskets(prepared: Prepared, split: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Baskets to learn from, increasing: central ones with something before them, people weighted alike.
+
+    Args:
+        prepared: the log.
+        split: training (after the log's first weeks) or validation baskets.
+        most: how many to draw without repetition; all if there are fewer.
+        seed: of the draw.
+
+    Raises:
+        DataError: if there is no such basket.
+    """
+    central = ~prepared.is_phone[prepared.basket_person]
+    baskets = np.flatnonzero(central & (prepared.basket_split == split)).astype(np.int64)
+    warm = prepared.basket_hour[baskets] >= prepared.basket_hour.min() + WARM_UP_WEEKS * HOURS_OF_WEEK
     later = baskets > prepared.person_start[prepared.basket_person[baskets]]
-    chosen = baskets[warm & later]
-    return chosen if len(chosen) else baskets[later]
+    chosen = baskets[warm & later] if (warm & later).any() else baskets[later]
+    if not len(chosen):
+        raise DataError(
+            "nothing to learn from: no training basket has an earlier one; it takes people with two or more baskets"
+        )
+    if len(chosen) <= most:
+        return chosen
+    person = prepared.basket_person[chosen]
+    chance = 1.0 / np.bincount(person)[person]
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(chosen, most, replace=False, p=chance / chance.sum()))

@@ -1,8 +1,8 @@
 """Cross-entropy of a basket over the whole catalogue, estimated from the history and a sample of everything else.
 
-Candidates are the example's history (all of it: the copy head competes there) and, shared by the batch, its targets and uniform draws. A
-sampled score is lowered by the logarithm of its chance of being sampled, which makes the sum an estimate of the
-full one (Bengio and Senecal 2008; the logQ correction of Yi et al., RecSys 2019).
+Candidates are the example's history (all of it: the copy head competes there) and, shared by the batch, its targets
+and uniform draws. A sampled score is lowered by the logarithm of its chance of being sampled, which makes the sum an
+estimate of the full one (Bengio and Senecal 2008; the logQ correction of Yi et al., RecSys 2019).
 """
 
 from dataclasses import dataclass
@@ -44,39 +44,48 @@ def draw_candidates(
     return Candidates(items, np.log(-np.expm1(missed)).astype(np.float32), position)
 
 
+def _new_scores(batch: Batch, candidates: Candidates, scores: torch.Tensor) -> torch.Tensor:
+    """float32 [B, N]: scores with each example's own history masked."""
+    places = torch.from_numpy(candidates.position[batch.histories.items])
+    hidden = torch.zeros(len(scores), scores.shape[1] + 1).scatter_(1, places, MASKED)
+    return scores + hidden[:, :-1]
+
+
 def basket_loss(
-    batch: Batch,
-    candidates: Candidates,
-    query: torch.Tensor,
-    base: torch.Tensor,
-    gain: torch.Tensor,
-    vectors: torch.Tensor,
-    bias: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses over all items and over new items only, averaged over baskets.
+    batch: Batch, candidates: Candidates, scores: torch.Tensor, base: torch.Tensor, gain: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of the baskets among all items, averaged over baskets.
 
     Args:
         batch: B examples with T targets.
         candidates: N shared candidates.
-        query: float32 [B, width].
-        base, gain: float32 [B, L], of the history's items.
-        vectors: float32 [N, width], of the candidates.
-        bias: float32 [N].
+        scores: float32 [B, N], of the candidates, not corrected.
+        base: float32 [B, L], scores of the history's items.
+        gain: float32 [B, L], what the copy head adds to them.
     """
-    history = torch.from_numpy(batch.histories.items).long()
-    scores = query @ vectors.T + bias
-    sampled = scores - torch.from_numpy(candidates.correction)
-    places = torch.from_numpy(candidates.position)[history]
-    hidden = torch.zeros(len(query), len(candidates.items) + 1).scatter_(1, places, MASKED)[:, :-1]
-    new_total = (sampled + hidden).logsumexp(1)
-    own = (base + gain).masked_fill(history == 0, MASKED)
+    new_total = (_new_scores(batch, candidates, scores) - torch.from_numpy(candidates.correction)).logsumexp(1)
+    own = (base + gain).masked_fill(torch.from_numpy(batch.histories.items) == 0, MASKED)
     total = torch.logaddexp(new_total, own.logsumexp(1))
     example = torch.from_numpy(batch.example)
-    share = torch.from_numpy(batch.share)
-    is_new = torch.from_numpy(batch.place < 0)
+    place = torch.from_numpy(np.maximum(batch.place, 0))
     column = torch.from_numpy(candidates.position[batch.target])
-    known = own[example, torch.from_numpy(np.maximum(batch.place, 0))]
-    value = torch.where(is_new, scores[example, column], known)
-    everything = ((total[example] - value) * share).sum() / len(query)
-    new = ((new_total[example] - value) * share)[is_new].sum() / len(query)
-    return everything, new
+    value = torch.where(torch.from_numpy(batch.place < 0), scores[example, column], own[example, place])
+    return ((total[example] - value) * torch.from_numpy(batch.share)).sum() / len(scores)
+
+
+def new_item_loss(
+    batch: Batch, candidates: Candidates, scores: torch.Tensor, items: NDArray[np.int32], share: NDArray[np.float32]
+) -> torch.Tensor:
+    """Cross-entropy towards soft labels among the candidates that the history lacks, averaged over examples.
+
+    Args:
+        batch: B examples.
+        candidates: N shared candidates, the labels among them.
+        scores: float32 [B, N], not corrected.
+        items: int32 [B, K], labels.
+        share: float32 [B, K], sums to 1 in each row.
+    """
+    new = _new_scores(batch, candidates, scores)
+    columns = torch.from_numpy(candidates.position[items])
+    surprise = new.logsumexp(1, keepdim=True) - new.gather(1, columns)
+    return (torch.from_numpy(share) * surprise).sum() / len(scores)

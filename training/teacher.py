@@ -1,9 +1,12 @@
-"""The teacher: a self-attentive model of a person's history, trained centrally (Kang and McAuley 2018, arXiv:1808.09781).
+"""The teacher: a self-attentive sequence model, trained centrally (Kang and McAuley 2018, arXiv:1808.09781).
 
-It reads the same history as the device model (distinct items with counts and ages, in order of time), but lets every token attend to
-every other, and it knows what the items are: a vector is the sum of the item's own and those of its category, department and
-brand, so that what is learned of a few items speaks for their kind. Like the device model it answers with a query over the catalogue
-and with what a copy head adds to the items of the history.
+It reads the same history as the device model (distinct items with counts and ages, in order of time), but lets the
+most recent attend to each other, and it knows what the items are: a vector is the sum of the item's own and those of
+its category, department and brand, so that what is learned of a few items speaks for their kind. Like the device model
+it answers with a query over the catalogue and with what a copy head adds to the items of the history.
+
+An item's popularity is fixed at that of the training weeks: a learned one follows which items were new in those weeks
+(promotions, a season), and ranks the new items of later weeks worse.
 """
 
 from dataclasses import dataclass
@@ -23,10 +26,11 @@ NUMBERS = 4
 
 @dataclass(frozen=True)
 class TeacherShape:
-    width: int = 64
+    width: int = 62  # two less than the device model's table, which keeps two columns for biases
     blocks: int = 1
     heads: int = 2
     dropout: float = 0.2
+    recent: int = 64  # the most recent items attend to each other; all of the history is pooled
 
 
 def attribute_codes(items: Items) -> NDArray[np.int64]:
@@ -79,12 +83,12 @@ class Teacher(nn.Module):
             nn.init.normal_(table.weight, std=0.05)
         self.register_buffer("attributes", torch.from_numpy(attributes))
         share = (popularity + 1.0) / (popularity.sum() + items)
-        self.popularity = nn.Parameter(torch.tensor(np.log(share), dtype=torch.float32))
+        self.register_buffer("popularity", torch.tensor(np.log(share), dtype=torch.float32))  # fixed: see the module
         self.repeat = nn.Parameter(torch.zeros(items))
         self.describe = nn.Sequential(nn.Linear(NUMBERS, 32), nn.GELU(), nn.Linear(32, width))
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
         self.token_norm, self.query_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
+        self.attention = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, shape.heads))
         self.values = nn.Linear(width, width)
         self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.query = nn.Linear(width, width)
@@ -99,7 +103,7 @@ class Teacher(nn.Module):
                 layer.weight.zero_()
                 layer.bias.zero_()
             self.copy_linear.weight[0, 0] = 1.0  # the logarithm of the count
-            self.copy_linear.weight[0, NUMBERS] = -4.0  # of 0.2 * base: most of the item's popularity is taken back
+            self.copy_linear.weight[0, NUMBERS] = -5.0  # of 0.2 * base: what the query says of it is taken back
             self.copy_linear.weight[0, NUMBERS + 1] = 1.0
 
     def vectors(self, items: torch.Tensor) -> torch.Tensor:
@@ -142,15 +146,20 @@ class Teacher(nn.Module):
         seen = present & (torch.rand(items.shape, device=items.device) >= drop) if drop else present
         attended = seen.clone()
         attended[:, -1] = True  # an empty history attends to its padding
+        recent = x[:, -self.shape.recent :]
         for block in self.blocks:
-            x = block(x, attended)
-        x = self.token_norm(x)
+            recent = block(recent, attended[:, -self.shape.recent :])
+        x = self.token_norm(torch.cat([x[:, : -self.shape.recent], recent], 1))
         batch, length, width = x.shape
         weights = self.attention(x).masked_fill(~attended[..., None], -1e4).softmax(1) * seen[..., None]
-        pooled = (weights[..., None] * self.values(x).view(batch, length, 4, width // 4)).sum(1).reshape(batch, width)
+        pooled = (
+            (weights[..., None] * self.values(x).view(batch, length, -1, width // self.shape.heads))
+            .sum(1)
+            .reshape(batch, width)
+        )
         pooled = pooled + self.mix(F.dropout(pooled, self.shape.dropout, self.training))
         query = self.query(self.query_norm(pooled))
-        base = (vectors * query[:, None]).sum(-1) + (self.popularity[items] if trend is None else trend)
+        base = (vectors * query[:, None]).sum(-1) + self.popularity[items]
         repeat = self.repeat[items]
         evidence = torch.cat([features, 0.2 * base[..., None], repeat[..., None]], -1)
         gain = (self.copy(evidence) + self.copy_linear(evidence))[..., 0]

@@ -1,0 +1,195 @@
+"""From the teacher's soft labels to the device model: distilled, pruned, on its int8 grid, evaluated and saved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import torch
+
+from compression.checkpoint import load_device_model, save_device_model
+from compression.dense_weights import round_dense_weights
+from compression.device_model import DeviceModel, DeviceModelSpec
+from compression.distillation import DistillationRecipe, distil
+from compression.item_table import TrainableTable
+from training.cases import TEST, VALIDATION, Cases, next_basket_cases
+from training.context import context_fields, context_of
+from training.evaluation import PersonMetrics, evaluate
+from training.examples import draw_baskets, examples_of
+from training.histories import Histories, histories_of
+from training.new_item_labels import NewItemLabeller
+from training.people_quality import save_people_quality
+from training.prepared import Prepared
+from training.segments import fit_segments
+from training.soft_labels import SoftLabels, label_new_items, load_soft_labels, make_soft_labels
+from training.train import load_teacher
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    history_length: int = 256  # L
+    candidates: int = 100  # K
+    width: int = 64
+    recipe: DistillationRecipe = field(default_factory=DistillationRecipe)
+    warm_start_steps: int = 100
+    warm_start_examples: int = 8_000
+
+
+def recipe_name(recipe: DistillationRecipe) -> str:
+    """Such as prune50_dynamic_wi8_afp32: half the dense weights pruned, int8 weights, float32 activations."""
+    return f"prune{round(100 * recipe.sparsity)}_dynamic_wi8_afp32"
+
+
+def initial_table(labels: SoftLabels, width: int) -> tuple[np.ndarray, float, float]:
+    """The teacher's item vectors, popularity and repeat bias as one table whose columns are of one magnitude.
+
+    Args:
+        labels: of the teacher, whose vectors are two narrower than the table.
+        width: of the table.
+
+    Returns:
+        float32 [items + 1, width]; what popularity was divided by; and what was subtracted from it first.
+    """
+    table = np.zeros((len(labels.vectors), width), np.float32)
+    table[:, : labels.vectors.shape[1]] = labels.vectors
+    spread = 3.0 * float(labels.vectors[1:].std())
+    middle = float(labels.popularity[1:].mean())
+    centred = labels.popularity - middle
+    divisor = float(np.abs(centred[1:]).max()) / max(spread, 1e-3)
+    table[:, -2] = centred / divisor
+    table[:, -1] = labels.repeat
+    table[0] = 0.0
+    return table, divisor, middle
+
+
+def compress(
+    prepared: Prepared, train_folder: Path, folder: Path, settings: CompressSettings, seed: int, progress: Progress
+) -> str:
+    """Distil, prune, quantize, evaluate and save.
+
+    Writes into `folder` what `compression.checkpoint` saves, and `people_quality.npz` with `device_float`: the
+    finished model's quality on the test baskets, computed in float32.
+
+    Args:
+        prepared: the log; phones are not read.
+        train_folder: where `training.train` wrote.
+        folder: existing and empty.
+        settings: shapes and recipe.
+        seed: of everything random.
+        progress: called with what is done, how far it is, and how far it goes.
+
+    Returns:
+        The model's version.
+    """
+    tf.config.experimental.enable_op_determinism()
+    labels = load_soft_labels(train_folder)
+    segments = fit_segments(prepared, seed)
+    examples = examples_of(prepared, labels.baskets, settings.history_length, segments)
+    items = len(prepared.items.item_id) - 1
+    spec = DeviceModelSpec(
+        items=items,
+        context=context_fields(segments),
+        history_length=settings.history_length,
+        candidates=min(settings.candidates, items),
+        width=settings.width,
+    )
+    table, divisor, middle = initial_table(labels, settings.width)
+    model = DeviceModel.create(spec, table, seed)
+    model.adapter["popularity"].assign([divisor])
+    model.adapter["copy_offset"].assign([-middle])  # the history's scores keep their height over the others'
+    distil(
+        model,
+        examples,
+        labels,
+        settings.recipe,
+        seed,
+        lambda done, total: progress("distil the device model", done, total),
+    )
+    return _finish(model, prepared, folder, settings, seed, progress)
+
+
+def warm_start(
+    prepared: Prepared,
+    train_folder: Path,
+    compress_folder: Path,
+    folder: Path,
+    settings: CompressSettings,
+    seed: int,
+    progress: Progress,
+) -> str:
+    """Go on from a finished device model on the weeks that its training did not see, the validation weeks.
+
+    Same files in `folder` and same answer as `compress`.
+    """
+    tf.config.experimental.enable_op_determinism()
+    model = load_device_model(compress_folder)
+    model.table = TrainableTable.thawed(*model.table.frozen())
+    segments = fit_segments(prepared, seed)
+    newer = draw_baskets(prepared, VALIDATION, settings.warm_start_examples, seed)
+    examples = examples_of(prepared, newer, settings.history_length, segments)
+    new_items = label_new_items(
+        NewItemLabeller(prepared), examples, lambda done, total: progress("label newer weeks", done, total)
+    )
+    labels = make_soft_labels(load_teacher(train_folder, prepared), examples, new_items)
+    recipe = settings.recipe
+    gentle = replace(
+        recipe,
+        steps=settings.warm_start_steps,
+        rate=recipe.rate / 10,
+        table_rate=recipe.table_rate / 10,
+        adapter_rate=recipe.adapter_rate / 10,
+        quantize_from=0.0,
+        sparsity=0.0,  # what is pruned stays so: see below
+    )
+    encoders = (model.token_encoder, model.query_encoder)
+    pruned = [[np.asarray(weight) == 0.0 for weight in encoder.get_weights()] for encoder in encoders]
+    distil(model, examples, labels, gentle, seed, lambda done, total: progress("warm start", done, total))
+    for encoder, masks in zip(encoders, pruned, strict=True):
+        encoder.set_weights(
+            [
+                np.where(mask, 0.0, weight) if weight.ndim == 2 else weight
+                for mask, weight in zip(masks, encoder.get_weights(), strict=True)
+            ]
+        )
+    return _finish(model, prepared, folder, settings, seed, progress)
+
+
+def _finish(
+    model: DeviceModel, prepared: Prepared, folder: Path, settings: CompressSettings, seed: int, progress: Progress
+) -> str:
+    round_dense_weights(model)
+    finished = model.frozen("int8")
+    version = save_device_model(finished, folder, recipe_name(settings.recipe))
+    cases = next_basket_cases(prepared, TEST)
+    segments = fit_segments(prepared, seed)
+    histories = histories_of(
+        prepared, cases.baskets, settings.history_length, context_of(prepared, cases.baskets, segments)
+    )
+    save_people_quality(folder, {"device_float": evaluate_device_model(finished, histories, cases, prepared, progress)})
+    return version
+
+
+def evaluate_device_model(
+    model: DeviceModel, histories: Histories, cases: Cases, prepared: Prepared, progress: Progress
+) -> PersonMetrics:
+    """Quality of the model in float32, many histories at once."""
+    codes, scale = model.table.frozen()
+    table = torch.from_numpy(codes.astype(np.float32)) * scale
+    encode = tf.function(model.encode, reduce_retracing=True)
+    done = 0
+
+    def score(rows: np.ndarray) -> torch.Tensor:
+        some = histories[rows]
+        query, _, gain = encode(*(tf.constant(value) for value in vars(some).values()))
+        scores = torch.from_numpy(query.numpy()) @ table.T
+        return scores.scatter_add(1, torch.from_numpy(some.items).long(), torch.from_numpy(gain.numpy()))
+
+    def advance(rows: int, total: int) -> None:
+        nonlocal done
+        done += rows
+        progress("evaluate the device model", done, total)
+
+    return evaluate(score, cases, len(prepared.pseudonym), advance)

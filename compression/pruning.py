@@ -1,0 +1,65 @@
+"""Pruning of the device model's encoders with TFMOT's polynomial schedule (Zhu and Gupta 2017, arXiv:1710.01878).
+
+TFMOT's callbacks serve `Model.fit`; the device model is trained by its own loop, so the schedule is driven step by
+step here. Pruned weights pay in the size of a download, not in latency: the runtime's sparse kernels serve
+convolutions.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import tf_keras
+
+if TYPE_CHECKING:
+    from compression.device_model import DeviceModel
+
+BEGIN, END = 0.2, 0.8  # shares of the steps between which the sparsity grows
+FREQUENCY = 10  # steps between two updates of the masks
+
+
+@contextmanager
+def pruning(model: "DeviceModel", sparsity: float, steps: int) -> Iterator[Callable[[int], None]]:
+    """Prune the dense layers of a model's encoders while the block trains them.
+
+    Args:
+        model: its encoders are wrapped within the block, and plain again, with pruned weights, after it.
+        sparsity: share of each kernel's weights that are 0 at the end; 0 prunes nothing.
+        steps: how many the block will take.
+
+    Yields:
+        To be called after every step with its number.
+    """
+    if not sparsity:
+        yield lambda number: None
+        return
+    from tensorflow_model_optimization.python.core.keras.compat import keras as tfmot_keras
+    from tensorflow_model_optimization.sparsity import keras as sparse
+
+    assert tfmot_keras.layers.Layer is tf_keras.layers.Layer
+    schedule = sparse.PolynomialDecay(0.0, sparsity, int(BEGIN * steps), max(int(END * steps), 1), frequency=FREQUENCY)
+
+    def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        if isinstance(layer, tf_keras.layers.Dense):
+            return sparse.prune_low_magnitude(layer, pruning_schedule=schedule)
+        return layer
+
+    for name in ("token_encoder", "query_encoder"):
+        plain = getattr(model, name)
+        setattr(model, name, tf_keras.models.clone_model(plain, clone_function=wrap))
+    wrapped = [
+        layer
+        for encoder in (model.token_encoder, model.query_encoder)
+        for layer in encoder.layers
+        if isinstance(layer, sparse.PruneLowMagnitude)
+    ]
+
+    def after_step(number: int) -> None:
+        for layer in wrapped:
+            layer.pruning_step.assign(number)
+            layer.pruning_obj.conditional_mask_update()
+            layer.pruning_obj.weight_mask_op()
+
+    yield after_step
+    model.token_encoder = sparse.strip_pruning(model.token_encoder)
+    model.query_encoder = sparse.strip_pruning(model.query_encoder)

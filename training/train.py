@@ -1,0 +1,114 @@
+"""Central training: baselines, the teacher, and what the teacher says for the device model to learn."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from contracts.errors import RunError
+from training.baselines import BASELINES
+from training.baselines.popularity import purchase_counts
+from training.cases import TEST, TRAIN, Cases, next_basket_cases
+from training.context import context_of
+from training.evaluation import PersonMetrics, evaluate
+from training.examples import draw_baskets, examples_of
+from training.fit_teacher import TeacherRecipe, fit_teacher
+from training.histories import histories_of
+from training.new_item_labels import NewItemLabeller
+from training.people_quality import save_people_quality
+from training.prepared import Prepared
+from training.segments import Segments, fit_segments
+from training.soft_labels import label_new_items, make_soft_labels, save_soft_labels
+from training.teacher import Teacher, TeacherShape, attribute_codes
+
+TEACHER = "teacher.pt"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    history_length: int = 256  # L
+    examples: int = 30_000  # baskets to learn from
+    recipe: TeacherRecipe = field(default_factory=TeacherRecipe)
+
+
+def train(prepared: Prepared, folder: Path, settings: TrainSettings, seed: int, progress: Progress) -> None:
+    """Fit and evaluate everything central.
+
+    Writes into `folder`: `people_quality.npz` (every baseline and `teacher`, on the test baskets), `teacher.pt`, and
+    `soft_labels.npz`.
+
+    Args:
+        prepared: the log; phones are not read.
+        folder: existing and empty.
+        settings: how much and how long.
+        seed: of everything random.
+        progress: called with what is done, how far it is, and how far it goes.
+
+    Raises:
+        DataError: if there is nothing to learn from.
+    """
+    torch.use_deterministic_algorithms(True)
+    segments = fit_segments(prepared, seed)
+    examples = examples_of(
+        prepared, draw_baskets(prepared, TRAIN, settings.examples, seed), settings.history_length, segments
+    )
+    labels = label_new_items(
+        NewItemLabeller(prepared), examples, lambda done, total: progress("label new items", done, total)
+    )
+    torch.manual_seed(seed)
+    teacher = Teacher(settings.recipe.shape, attribute_codes(prepared.items), purchase_counts(prepared))
+    fit_teacher(
+        teacher, settings.recipe, examples, labels, seed, lambda done, total: progress("train the teacher", done, total)
+    )
+    torch.save({"shape": asdict(teacher.shape), "weights": teacher.state_dict()}, folder / TEACHER)
+    save_soft_labels(make_soft_labels(teacher, examples, labels), folder)
+    cases = next_basket_cases(prepared, TEST)
+    found = _evaluate_baselines(prepared, cases, progress)
+    found["teacher"] = evaluate_teacher(teacher, prepared, cases, settings.history_length, segments, progress)
+    save_people_quality(folder, found)
+
+
+def load_teacher(folder: Path, prepared: Prepared) -> Teacher:
+    """The teacher that `train` left behind.
+
+    Raises:
+        RunError: if the folder holds none, or one of another catalogue.
+    """
+    try:
+        saved = torch.load(folder / TEACHER, weights_only=True)
+        teacher = Teacher(TeacherShape(**saved["shape"]), attribute_codes(prepared.items), purchase_counts(prepared))
+        teacher.load_state_dict(saved["weights"])
+    except (OSError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{folder / TEACHER} is no teacher of this catalogue ({reason}): run `pocketrec train` again"
+        ) from None
+    return teacher.eval()
+
+
+def _evaluate_baselines(prepared: Prepared, cases: Cases, progress: Progress) -> dict[str, PersonMetrics]:
+    found = {}
+    for number, (name, kind) in enumerate(BASELINES.items()):
+        progress("baselines", number, len(BASELINES))
+        found[name] = evaluate(partial(kind(prepared).score, cases), cases, len(prepared.pseudonym))
+    progress("baselines", len(BASELINES), len(BASELINES))
+    return found
+
+
+def evaluate_teacher(
+    teacher: Teacher, prepared: Prepared, cases: Cases, length: int, segments: Segments, progress: Progress
+) -> PersonMetrics:
+    """The teacher's quality, from histories of the device model's length."""
+    histories = histories_of(prepared, cases.baskets, length, context_of(prepared, cases.baskets, segments))
+    done = np.zeros(1, np.int64)
+
+    def advance(rows: int, total: int) -> None:
+        done[0] += rows
+        progress("evaluate the teacher", int(done[0]), total)
+
+    return evaluate(lambda rows: teacher.scores(histories[rows]), cases, len(prepared.pseudonym), advance)
