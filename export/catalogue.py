@@ -19,7 +19,7 @@ from export.durable import write_durably
 EVERYONE = ""  # the segment that holds the popularity over all people
 SCHEMA = """
 CREATE TABLE items (
-    item_index INTEGER PRIMARY KEY, item_id TEXT UNIQUE NOT NULL, category TEXT,
+    item_index INTEGER PRIMARY KEY, item_id TEXT NOT NULL, category TEXT,
     price_minor INTEGER, margin_minor INTEGER, flags INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE popularity (
@@ -27,6 +27,9 @@ CREATE TABLE popularity (
 ) WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
+INDEX = "CREATE UNIQUE INDEX items_by_id ON items (item_id)"
+_FILE_HEADER_BYTES = 100
+_PAGE_HEADER_BYTES = {2: 12, 5: 12, 10: 8, 13: 8}  # by page type: interior index and table, leaf index and table
 
 
 class CatalogueItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +73,13 @@ class CatalogueContents:
 
 
 def write_catalogue(path: Path, contents: CatalogueContents) -> None:
-    """Write the catalogue; the same contents give the same bytes with the same version of SQLite."""
+    """Write the catalogue; the same contents give the same bytes with the same version of SQLite.
+
+    Rows are inserted in the order of their keys, and the index is made after them, so that no page has holes.
+    """
     connection = sqlite3.connect(":memory:")
     try:
+        connection.execute("PRAGMA secure_delete = ON")  # pages are zero when they are taken
         connection.executescript(SCHEMA)
         connection.executemany(
             "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)",
@@ -90,7 +97,27 @@ def write_catalogue(path: Path, contents: CatalogueContents) -> None:
             ),
         )
         connection.execute("INSERT INTO meta VALUES ('currency', ?)", (contents.currency,))
+        connection.execute(INDEX)
         connection.commit()
-        write_durably(path, connection.serialize())
+        write_durably(path, _wiped(connection.serialize()))
     finally:
         connection.close()
+
+
+def _wiped(database: bytes) -> bytes:
+    """A database whose pages are zero where nothing is stored: balancing an index leaves bits of memory there.
+
+    Source: sqlite.org/fileformat2.html, section 1.6, B-tree Pages: the unallocated region lies between the array of
+    cell pointers and the first cell.
+    """
+    wiped = bytearray(database)
+    page_bytes = int.from_bytes(database[16:18], "big")
+    for page in range(0, len(database), page_bytes):
+        header = page + _FILE_HEADER_BYTES if page == 0 else page
+        header_bytes = _PAGE_HEADER_BYTES.get(database[header])
+        if header_bytes is None:  # an overflow page
+            continue
+        cells, content = (int.from_bytes(database[header + at : header + at + 2], "big") for at in (3, 5))
+        first = header + header_bytes + 2 * cells
+        wiped[first : page + content] = bytes(page + content - first)
+    return bytes(wiped)

@@ -33,7 +33,7 @@ class CoreMlExporter(Exporter):
             import coremltools as ct
 
         frozen = model.frozen("float32")  # int8 comes below: an int8 table would be stored twice, once as float32
-        function = frozen.signatures()["recommend"]
+        function = frozen.signatures(["recommend"])["recommend"]
         with quiet():
             package = ct.convert(
                 [function],

@@ -27,7 +27,7 @@ class OnnxExporter(Exporter):
 
     def export(self, model: "DeviceModel", path: Path, precision: Precision) -> None:
         frozen = model.frozen(storage_of(precision))
-        proto = _convert(frozen.signatures()["recommend"])
+        proto = _convert(frozen.signatures(["recommend"])["recommend"])
         if precision == "shipped":
             _store_once(proto, frozen.table.frozen()[0])
         write_durably(path, canonical(proto).SerializeToString(deterministic=True))

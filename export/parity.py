@@ -54,11 +54,14 @@ def same_top(ours: Ranked, theirs: Ranked, top: int = TOP, tie: float = TIE) -> 
 
 
 def top_overlap(ours: Ranked, reference: Ranked, top: int = TOP, tie: float = TIE) -> float:
-    """Share of our top that the reference has in its own, or that ties with the reference's last there."""
-    known = _scores(reference, len(reference[0]))
+    """Share of our top that the reference has in its own, or that ties with the last there.
+
+    Of an item that the reference does not list at all, only so much is known that its score is at most the last listed.
+    """
+    known, last = _scores(reference, len(reference[0])), float(reference[1][-1])
     floor = float(reference[1][:top][-1]) - tie
     kept = ours[0][:top].tolist()
-    return sum(known.get(item, -np.inf) >= floor for item in kept) / len(kept)
+    return sum(known.get(item, last) >= floor for item in kept) / len(kept)
 
 
 def score_error(ours: Ranked, reference: Ranked) -> float:

@@ -87,8 +87,8 @@ class ModuleEvaluator:
         import tensorflow as tf
 
         self.name = f"TensorFlow {tf.__version__}"
-        self._model = model.frozen("float32")  # kept: a traced function does not keep its variables alive
-        self._recommend = self._model.signatures()["recommend"]
+        self._model = model.frozen("float32")  # kept: the traced function does not keep it alive
+        self._recommend = self._model.signatures(["recommend"])["recommend"]
         self._tensor = tf.constant
 
     def rank(self, feed: Feed) -> Ranked:

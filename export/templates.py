@@ -1,5 +1,6 @@
 """The package's templates: what they print, they were given; a name that is missing is an error."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,8 @@ def _environment() -> "Environment":
     environment.filters |= {
         "estimate": estimate,
         "size": size,
-        "kotlin": lambda text: _literal(text, "\\u{:04x}", extra="$"),
-        "swift": lambda text: _literal(text, "\\u{{{:x}}}"),
+        "kotlin": kotlin_literal,
+        "swift": swift_literal,
     }
     return environment
 
@@ -49,15 +50,21 @@ def size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _literal(text: str, control: str, extra: str = "") -> str:
-    """A string literal; a name out of someone's data must not end it or be read as code.
+def kotlin_literal(text: str) -> str:
+    """A string literal; a name out of someone's data must not end it or be read as code."""
 
-    Args:
-        text: any.
-        control: format of a code point's escape.
-        extra: further characters that a backslash makes plain.
-    """
-    escaped = "".join(
-        f"\\{one}" if one in f'"\\{extra}' else one if one.isprintable() else control.format(ord(one)) for one in text
-    )
-    return f'"{escaped}"'
+    def unprintable(one: str) -> str:
+        units = one.encode("utf-16-be")
+        return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+    return _literal(text, '"\\$', unprintable)
+
+
+def swift_literal(text: str) -> str:
+    """A string literal, as `kotlin_literal`."""
+    return _literal(text, '"\\', lambda one: f"\\u{{{ord(one):x}}}")
+
+
+def _literal(text: str, special: str, unprintable: Callable[[str], str]) -> str:
+    escaped = (f"\\{one}" if one in special else one if one.isprintable() else unprintable(one) for one in text)
+    return f'"{"".join(escaped)}"'

@@ -36,9 +36,8 @@ def _convert(model: "DeviceModel", names: tuple[str, ...], *, quantize: bool) ->
     """Convert by way of a SavedModel, which names the signatures; from concrete functions they would have none."""
     import tensorflow as tf
 
-    traced = model.signatures()
     with tempfile.TemporaryDirectory() as folder, quiet():
-        tf.saved_model.save(model, folder, signatures={name: traced[name] for name in names})
+        tf.saved_model.save(model, folder, signatures=model.signatures(names))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(names))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.experimental_enable_resource_variables = "set_weights" in names
