@@ -116,9 +116,18 @@ class Model(Section, frozen=True):
 class Teacher(Section, frozen=True):
     """The sequence model that trains centrally and teaches the device model."""
 
+    examples: Annotated[int, Meta(ge=1, le=10_000_000, description="baskets that are learned from")] = 30_000
+    steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 700
+
 
 class Compression(Section, frozen=True):
     """How the device model is distilled, pruned and quantized."""
+
+    steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 500
+    warm_start_steps: Annotated[int, Meta(ge=1, le=1_000_000, description="of the next bundle, on newer weeks")] = 100
+    warm_start_examples: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="baskets of newer weeks that these steps learn from")
+    ] = 8_000
 
 
 class Federated(Section, frozen=True):

@@ -25,7 +25,7 @@ from device_sim.examples import examples_of
 from device_sim.history import current_summary
 from device_sim.recommender import Recommendation, Recommender, check_bundle
 from device_sim.trainer import Trainer
-from device_sim.updater import BundleUpdater
+from device_sim.updater import BundleUpdater, Update
 from export.verify import read_manifest
 
 
@@ -82,6 +82,7 @@ class Phone(Device):
         super().__init__(directory, http, clock, random_state, capacity=capacity, content_type=content_type)
         self.timeline: list[TimelineEntry] = []  # since the phone was opened
         self.updates_submitted = 0
+        self.bundle_updates: list[Update] = []  # since the phone was opened
         self.updater = BundleUpdater(directory, trusted_root, http, check_bundle)
         self._random = random_state
         self._traits = traits
@@ -213,6 +214,7 @@ class Phone(Device):
             return
         if done is not None:
             self._recommender = None
+            self.bundle_updates.append(done)
             way = "by patch" if done.patched else "whole"
             self.note(Moment.BUNDLE, f"bundle {done.version} {way}, {done.downloaded_bytes} bytes", done.version)
 

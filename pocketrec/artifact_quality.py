@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,6 @@ from training.evaluation import CUTOFF, PersonMetrics, by_person, gains, quality
 from training.histories import Histories, histories_of
 from training.prepared import Prepared
 from training.segments import Segments
-
-if TYPE_CHECKING:
-    from compression.device_model import DeviceModelSpec
 
 WORKERS = 2  # artifacts evaluated at once, each on one thread
 Progress = Callable[[str, int, int], None]
@@ -52,11 +48,11 @@ class Task:
         return self.subset(np.flatnonzero(np.isin(self.cases.person, drawn)))
 
 
-def test_task(prepared: Prepared, spec: "DeviceModelSpec", segments: Segments) -> Task:
+def test_task(prepared: Prepared, segments: Segments, history_length: int) -> Task:
     """The next-basket task of the test weeks."""
     cases = next_basket_cases(prepared, TEST)
     anything = histories_of(
-        prepared, cases.baskets, spec.history_length, context_of(prepared, cases.baskets, segments, "anything")
+        prepared, cases.baskets, history_length, context_of(prepared, cases.baskets, segments, "anything")
     )
     new = replace(anything, context=context_of(prepared, cases.baskets, segments, "new"))
     return Task(cases, anything, new, len(prepared.pseudonym))
@@ -66,10 +62,20 @@ test_task.__test__ = False  # type: ignore[attr-defined]  # its name is the fiel
 
 
 def evaluate_artifacts(
-    evaluators: Mapping[str, Evaluator], task: Task, progress: Progress = lambda what, done, total: None
+    evaluators: Mapping[str, Evaluator],
+    task: Task,
+    progress: Progress = lambda what, done, total: None,
+    new_items: bool = True,
 ) -> dict[str, PersonMetrics]:
-    """Every artifact's quality, a few at a time."""
-    total, done, lock = 2 * len(task.cases) * len(evaluators), 0, Lock()
+    """Every artifact's quality, a few at a time.
+
+    Args:
+        evaluators: by name.
+        task: what is asked.
+        progress: called now and then with what is done, how far it is, and how far it goes.
+        new_items: whether to ask for new items as well; if not, their metric is NaN.
+    """
+    total, done, lock = (1 + new_items) * len(task.cases) * len(evaluators), 0, Lock()
 
     def count() -> None:
         nonlocal done
@@ -79,7 +85,7 @@ def evaluate_artifacts(
                 progress("test baskets", done, total)
 
     with ThreadPoolExecutor(WORKERS) as workers:
-        running = {name: workers.submit(_evaluate, each, task, count) for name, each in evaluators.items()}
+        running = {name: workers.submit(_evaluate, each, task, count, new_items) for name, each in evaluators.items()}
         return {name: each.result() for name, each in running.items()}
 
 
@@ -91,20 +97,21 @@ def as_quality(metrics: PersonMetrics, evaluator: str, seed: int) -> ArtifactQua
     )
 
 
-def _evaluate(evaluator: Evaluator, task: Task, count: Callable[[], None]) -> PersonMetrics:
+def _evaluate(evaluator: Evaluator, task: Task, count: Callable[[], None], new_items: bool) -> PersonMetrics:
     cases, rows = task.cases, np.arange(len(task.cases))
     anything, new = (np.zeros((len(rows), CUTOFF), np.int64) for _ in range(2))
+    found = np.full((3, len(rows)), np.nan)
     for row, feed in enumerate(task.anything.feeds()):
         _put(anything[row], evaluator.rank(feed)[0])
         count()
-    for row, feed in enumerate(task.new.feeds()):
-        candidates = evaluator.rank(feed)[0]
-        _put(new[row], candidates[~np.isin(candidates, cases.weights[row].indices)])
-        count()
-    ndcg, recall = gains(anything, cases, rows, new_only=False)
-    return PersonMetrics(
-        *(by_person(each, cases.person, task.people) for each in (ndcg, recall, gains(new, cases, rows, True)[0]))
-    )
+    found[:2] = gains(anything, cases, rows, new_only=False)
+    if new_items:
+        for row, feed in enumerate(task.new.feeds()):
+            candidates = evaluator.rank(feed)[0]
+            _put(new[row], candidates[~np.isin(candidates, cases.weights[row].indices)])
+            count()
+        found[2] = gains(new, cases, rows, new_only=True)[0]
+    return PersonMetrics(*(by_person(values, cases.person, task.people) for values in found))
 
 
 def _put(row: NDArray[np.int64], items: NDArray[np.integer]) -> None:

@@ -13,8 +13,10 @@ import typer
 from contracts.errors import InputError, PocketrecError
 from pocketrec.commands.build import build
 from pocketrec.commands.compress import compress
+from pocketrec.commands.demo import demo
 from pocketrec.commands.evaluate import evaluate
 from pocketrec.commands.export import export
+from pocketrec.commands.federate import federate
 from pocketrec.commands.init import init
 from pocketrec.commands.prepare import prepare
 from pocketrec.commands.privacy import privacy
@@ -36,7 +38,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for verb in (init, prepare, train, compress, export, build, evaluate, verify, publish, serve, simulate, privacy):
+VERBS = (
+    *(init, prepare, train, compress, export, build, evaluate),
+    *(verify, publish, serve, simulate, federate, privacy, demo),
+)
+for verb in VERBS:
     app.command()(verb)
 
 

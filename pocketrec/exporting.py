@@ -38,6 +38,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """One file or folder of the bundle."""
 
     bytes: int
+    zstd_bytes: int  # as it travels: where pruned weights pay, for they make no call faster
     evaluator: str
     latency_ms: Latency | None = None  # of one `recommend` on one thread of `Export.host`; None: not timed
 
@@ -47,6 +48,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
 
     bundle_version: int
     artifacts: dict[str, Artifact]
+    fp32_bytes: dict[str, int]  # the same artifacts with every weight a float32
     host: str
     parity: Parity
     ndcg_loss: dict[str, Estimate]  # of shipped artifacts on the parity histories: fp32's NDCG@10 minus theirs, paired
@@ -92,7 +94,7 @@ def _work(context: StepContext) -> None:
     seed = context.project.project.seed
     central = Central.load(context.inputs[PREPARE.name], context.inputs[TRAIN.name], context.project)
     model = load_device_model(context.inputs[COMPRESS.name])
-    task = test_task(central.prepared, model.spec, central.segments)
+    task = test_task(central.prepared, central.segments, model.spec.history_length)
     with tempfile.TemporaryDirectory(prefix="pocketrec-export-") as temporary:
         shipped, fp32 = Path(temporary, "shipped"), Path(temporary, "fp32")
         convert(model, {"shipped": (shipped, ARTIFACTS), "fp32": (fp32, COMPARED)}, context.progress)
@@ -100,7 +102,8 @@ def _work(context: StepContext) -> None:
         feeds = list(task.anything[:PARITY_HISTORIES].feeds())
         artifacts = {
             name: Artifact(
-                bytes=_bytes(shipped / name),
+                bytes=size_of(shipped / name),
+                zstd_bytes=_compressed(shipped / name),
                 evaluator=evaluator.name,
                 latency_ms=measure_latency(evaluator, feeds) if name in TIMED else None,
             )
@@ -108,6 +111,7 @@ def _work(context: StepContext) -> None:
         }
         parity, ndcg_loss = _parity(model, task, fp32, evaluators, seed, context.progress)
         _check_adapter(model, shipped / TRAINABLE_TFLITE)
+        fp32_bytes = {name: size_of(fp32 / name) for name in COMPARED}
         metrics = evaluate_artifacts({name: evaluators[name] for name in EVALUATED}, task, context.progress)
         save_people_quality(context.folder, metrics)
         context.progress("bundle", 0, 1)
@@ -123,7 +127,12 @@ def _work(context: StepContext) -> None:
         )
         context.progress("bundle", 1, 1)
     result = Export(
-        bundle_version=manifest.bundle_version, artifacts=artifacts, host=host(), parity=parity, ndcg_loss=ndcg_loss
+        bundle_version=manifest.bundle_version,
+        artifacts=artifacts,
+        fp32_bytes=fp32_bytes,
+        host=host(),
+        parity=parity,
+        ndcg_loss=ndcg_loss,
     )
     (context.folder / RESULT).write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))
 
@@ -177,9 +186,19 @@ def _check_adapter(model: "DeviceModel", path: Path) -> None:
             )
 
 
-def _bytes(path: Path) -> int:
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(file.stat().st_size for file in files)
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _compressed(path: Path) -> int:
+    from export.archive import compress
+
+    return sum(len(compress(file.read_bytes())) for file in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
 
 
 EXPORT = Step(

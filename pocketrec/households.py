@@ -16,7 +16,7 @@ CHANNELS: dict[Channel, float] = {  # share of the baskets of the test weeks; wh
     "till": 0.3,
     "both": 0.2,
 }
-FEDERATED_SHARE = 0.8  # of the households allow federated training
+DECLINING = 5  # every fifth household does not allow federated training
 PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
 
@@ -28,7 +28,7 @@ def fleet_plan(prepared: Prepared, seed: int, traits: Mapping[int, dict[str, str
 
     Args:
         prepared: whose people with `is_phone` are replayed, under their pseudonyms.
-        seed: of the channels, of who allows federated training, and of the fleet's faults.
+        seed: of the channels, and of the fleet's faults.
         traits: person -> context values of the model that do not change, such as the segment.
     """
     start_ms = prepared.record.validation_end_ms
@@ -45,7 +45,7 @@ def fleet_plan(prepared: Prepared, seed: int, traits: Mapping[int, dict[str, str
                     Basket(f"order-{basket}", at_ms, lines, channel(at_ms))
                     for basket, at_ms, lines in _baskets(prepared, person)
                 ),
-                federated=not number or draw.random() < FEDERATED_SHARE,  # the first always, so that there is a round
+                federated=number % DECLINING != DECLINING - 1,
                 traits=(traits or {}).get(person, {}),
             )
             for number, person in enumerate(prepared.is_phone.nonzero()[0].tolist())

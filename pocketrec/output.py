@@ -5,6 +5,11 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 
+def encode(result: Mapping[str, object]) -> bytes:
+    """JSON for a file that people open as well."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+
+
 def emit(result: Mapping[str, object], as_json: bool) -> None:
     """Print a result of JSON values."""
     if as_json:

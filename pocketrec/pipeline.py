@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketrec.exporting import EXPORT
+from pocketrec.federation import FEDERATE
 from pocketrec.model_steps import COMPRESS, TRAIN
+from pocketrec.next_bundle import REFRESH, ROLL_OUT
 from pocketrec.preparation import PREPARE
 from pocketrec.progress import Progress
 from pocketrec.project_file import read_project
@@ -13,7 +15,7 @@ from pocketrec.run_directory import RunDirectory, open_run
 from pocketrec.simulation import SIMULATE
 from pocketrec.steps import StepOutcome, run_steps
 
-STEPS = (PREPARE, TRAIN, COMPRESS, EXPORT, PUBLISH, SIMULATE)
+STEPS = (PREPARE, TRAIN, COMPRESS, EXPORT, PUBLISH, SIMULATE, FEDERATE, REFRESH, ROLL_OUT)
 
 
 @dataclass(frozen=True)

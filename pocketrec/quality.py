@@ -24,12 +24,12 @@ def load_quality(folders: Iterable[Path]) -> "dict[str, PersonMetrics]":
     return {name: metrics for folder in folders for name, metrics in load_people_quality(folder).items()}
 
 
-def quality_of(folders: Iterable[Path], seed: int) -> dict[str, object]:
+def quality_of(people: "Mapping[str, PersonMetrics]", seed: int) -> dict[str, dict]:
     """Means over people with 95 % intervals, as the report's `quality`."""
     from training.evaluation import quality
 
-    found = {}
-    for name, metrics in load_quality(folders).items():
+    found: dict[str, dict] = {}
+    for name, metrics in people.items():
         stated = quality(metrics, seed)
         found[name] = {
             "ndcg_at_10": plain(stated.ndcg_at_10),

@@ -14,7 +14,7 @@ def compress(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_js
     from pocketrec.model_steps import COMPRESS
     from pocketrec.output import emit
     from pocketrec.pipeline import run_verb
-    from pocketrec.quality import quality_of
+    from pocketrec.quality import load_quality, quality_of
 
     finished = run_verb(COMPRESS.name, project, run)
     saved = load_saved_spec(finished.folder)
@@ -23,7 +23,7 @@ def compress(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_js
         | {
             "recipe": saved.recipe,
             "model_version": saved.model_version,
-            "quality": quality_of([finished.folder], finished.seed),
+            "quality": quality_of(load_quality([finished.folder]), finished.seed),
         },
         as_json,
     )

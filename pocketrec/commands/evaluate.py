@@ -18,9 +18,10 @@ def evaluate(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_js
 
     finished = run_verb(EXPORT.name, project, run)
     folders = [finished.run.folder(step.name) for step in (TRAIN, COMPRESS, EXPORT)]
-    compared = comparison(load_quality(folders), finished.seed)
+    people = load_quality(folders)
+    compared = comparison(people, finished.seed)
     emit(
         finished.summary
-        | {"quality": quality_of(folders, finished.seed), "comparison": compared, "bars": bars(compared)},
+        | {"quality": quality_of(people, finished.seed), "comparison": compared, "bars": bars(compared)},
         as_json,
     )

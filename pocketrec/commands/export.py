@@ -13,7 +13,7 @@ def export(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_json
     from pocketrec.exporting import EXPORT, check_parity, load_export
     from pocketrec.output import emit
     from pocketrec.pipeline import run_verb
-    from pocketrec.quality import quality_of
+    from pocketrec.quality import load_quality, quality_of
     from pocketrec.report_json import artifacts_of, parity_of
 
     finished = run_verb(EXPORT.name, project, run)
@@ -27,7 +27,7 @@ def export(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_json
             "host": result.host,
             "artifacts": artifacts_of(result),
             "parity": parity_of(result),
-            "quality": quality_of([finished.folder], finished.seed),
+            "quality": quality_of(load_quality([finished.folder]), finished.seed),
         },
         as_json,
     )

@@ -13,6 +13,7 @@ def simulate(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_js
     from contracts.errors import CheckFailed
     from pocketrec.output import emit
     from pocketrec.pipeline import run_verb
+    from pocketrec.report_json import fleet_of
     from pocketrec.simulation import SIMULATE, load_simulation
 
     finished = run_verb(SIMULATE.name, project, run)
@@ -25,14 +26,7 @@ def simulate(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_js
         {
             **finished.summary,
             "fleet": {
-                "phones": report.phones,
-                "events_created": count.created,
-                "events_on_server": count.held,
-                "resent": report.resent,
-                "lost": count.lost,
-                "double_counted": count.double_counted,
-                "profiles": result.profiles,
-                "merged_profiles": result.merged_profiles,
+                **fleet_of(result),
                 "recommendations": report.recommendations,
                 "recommendations_offline": report.recommendations_offline,
             },

@@ -13,7 +13,7 @@ def train(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_json:
     from pocketrec.model_steps import TRAIN
     from pocketrec.output import emit
     from pocketrec.pipeline import run_verb
-    from pocketrec.quality import quality_of
+    from pocketrec.quality import load_quality, quality_of
 
     finished = run_verb(TRAIN.name, project, run)
-    emit(finished.summary | {"quality": quality_of([finished.folder], finished.seed)}, as_json)
+    emit(finished.summary | {"quality": quality_of(load_quality([finished.folder]), finished.seed)}, as_json)

@@ -1,0 +1,178 @@
+"""The report's charts: Altair's, as SVG that stands in the page itself and follows its light and dark colours."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import altair as alt
+
+WIDTH = 820  # pixels of a chart over the whole page
+# Colours that stand for the page's own: each is replaced by a CSS variable once the chart is drawn.
+INK, SOFT, LINE = "#010101", "#020202", "#030303"
+MODEL, TEACHER, BASELINE, WARN = "#040404", "#050505", "#060606", "#070707"
+_VARIABLES = {
+    INK: "--ink",
+    SOFT: "--soft",
+    LINE: "--line",
+    MODEL: "--model",
+    TEACHER: "--teacher",
+    BASELINE: "--baseline",
+    WARN: "--warn",
+}
+Row = Mapping[str, object]
+
+
+def quality_chart(rows: Sequence[Row], title: str) -> str:
+    """Models as points with their intervals, best first; rows: model, kind, value, low, high."""
+    import altair as alt
+
+    order = [row["model"] for row in sorted(rows, key=lambda row: -_number(row["value"]))]
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        y=alt.Y("model:N", sort=order, title=None), color=_kinds("kind")
+    )
+    lines = base.mark_rule(strokeWidth=2.5).encode(
+        x=alt.X("low:Q", title=f"NDCG@10, {title}", scale=alt.Scale(zero=True)), x2="high:Q"
+    )
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(x="value:Q")
+    labels = base.mark_text(align="left", dx=8, fontSize=11, color=SOFT).encode(
+        x="high:Q", text=alt.Text("value:Q", format=".3f"), color=alt.value(SOFT)
+    )
+    return _svg(alt.layer(lines, points, labels).properties(width=230, height=22 * len(rows)))
+
+
+def size_chart(rows: Sequence[Row]) -> str:
+    """Size against quality; rows: name, kind, bytes, value, low, high."""
+    import altair as alt
+
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        x=alt.X("megabytes:Q", title="megabytes", scale=alt.Scale(type="log", nice=True)), color=_kinds("kind")
+    )
+    y = alt.Y("low:Q", title="NDCG@10, all items", scale=alt.Scale(zero=False))
+    lines = base.mark_rule(strokeWidth=2).encode(y=y, y2="high:Q")
+    points = base.mark_point(filled=True, size=110, opacity=1).encode(y="value:Q")
+    labels = base.mark_text(align="left", dx=9, fontSize=11).encode(
+        y="value:Q", text="name:N", color=alt.value(INK), yOffset=alt.YOffset("lift:Q", scale=None)
+    )
+    return _svg(alt.layer(lines, points, labels).properties(width=WIDTH - 220, height=230))
+
+
+def latency_chart(rows: Sequence[Row]) -> str:
+    """From the median to the 99th percentile; rows: name, p50, p99."""
+    import altair as alt
+
+    base = alt.Chart(alt.Data(values=list(rows))).encode(y=alt.Y("name:N", title=None, sort=None))
+    lines = base.mark_rule(strokeWidth=7, opacity=0.35, color=MODEL).encode(
+        x=alt.X("p50:Q", title="milliseconds of one call, median to 99th percentile", scale=alt.Scale(zero=True)),
+        x2="p99:Q",
+    )
+    points = base.mark_point(filled=True, size=90, opacity=1, color=MODEL).encode(x="p50:Q")
+    labels = base.mark_text(align="left", dx=8, fontSize=11, color=SOFT).encode(x="p99:Q", text="label:N")
+    return _svg(alt.layer(lines, points, labels).properties(width=WIDTH - 330, height=34 * len(rows)))
+
+
+def timeline_chart(stretches: Sequence[Row], moments: Sequence[Row], lanes: Sequence[str]) -> str:
+    """One phone's life; stretches: lane, from, to in milliseconds since 1970; moments: lane, at, size."""
+    import altair as alt
+
+    y = alt.Y("lane:N", sort=list(lanes), title=None, scale=alt.Scale(domain=list(lanes)))
+    time = alt.X("from:T", title=None, axis=alt.Axis(format="%d %b", tickCount=10, grid=True))
+    bars = (
+        alt.Chart(alt.Data(values=list(stretches)))
+        .mark_bar(height=13, cornerRadius=3, color=WARN, opacity=0.55)
+        .encode(x=time, x2="to:T", y=y)
+    )
+    points = (
+        alt.Chart(alt.Data(values=list(moments)))
+        .mark_point(filled=True, opacity=0.75)
+        .encode(
+            x=alt.X("at:T"),
+            y=y,
+            size=alt.Size("count:Q", scale=alt.Scale(range=[35, 240]), legend=None),
+            color=alt.Color("colour:N", scale=None),
+            shape=alt.Shape("shape:N", scale=None),
+        )
+    )
+    return _svg(alt.layer(bars, points).properties(width=WIDTH - 150, height=31 * len(lanes)))
+
+
+def channel_chart(rows: Sequence[Row]) -> str:
+    """How a profile's orders reached the server, as one bar; rows: channel, orders, colour."""
+    import altair as alt
+
+    order = [row["channel"] for row in rows]
+    bar = (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_bar(height=22, cornerRadius=3)
+        .encode(
+            x=alt.X("orders:Q", stack="zero", title="orders", axis=alt.Axis(tickMinStep=1)),
+            color=alt.Color(
+                "channel:N",
+                sort=order,
+                scale=alt.Scale(domain=order, range=[row["colour"] for row in rows]),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            order=alt.Order("rank:Q"),
+        )
+    )
+    return _svg(bar.properties(width=WIDTH - 60, height=34))
+
+
+def steps_chart(rows: Sequence[Row]) -> str:
+    """Seconds and memory of each step; rows: step, seconds, gigabytes."""
+    import altair as alt
+
+    order = [row["step"] for row in rows]
+    charts = []
+    for field, title, form in (("seconds", "seconds", ",.0f"), ("gigabytes", "GB of memory at most", ".1f")):
+        base = alt.Chart(alt.Data(values=list(rows))).encode(
+            y=alt.Y("step:N", sort=order, title=None), x=alt.X(f"{field}:Q", title=title)
+        )
+        bars = base.mark_bar(height=14, cornerRadiusEnd=3, color=MODEL if field == "seconds" else TEACHER)
+        labels = base.mark_text(align="left", dx=5, fontSize=11, color=SOFT).encode(
+            text=alt.Text(f"{field}:Q", format=form)
+        )
+        charts.append(alt.layer(bars, labels).properties(width=(WIDTH - 260) / 2, height=23 * len(rows)))
+    return _svg(alt.hconcat(*charts, spacing=40))
+
+
+def _kinds(field: str) -> "alt.Color":
+    import altair as alt
+
+    kinds = {"on the device": MODEL, "teacher": TEACHER, "baseline": BASELINE}
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(kinds), range=list(kinds.values())), legend=None)
+
+
+def _number(value: object) -> float:
+    return float(str(value))
+
+
+def _svg(chart: "alt.LayerChart | alt.Chart | alt.HConcatChart") -> str:
+    """The chart as an <svg> element that scales with the page."""
+    styled = (
+        chart.configure(background="transparent", font="system-ui, sans-serif")
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=SOFT,
+            gridColor=LINE,
+            domainColor=LINE,
+            tickColor=LINE,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            labelLimit=220,
+        )
+        .configure_legend(labelColor=INK, titleColor=SOFT, labelFontSize=12)
+        .configure_axisY(grid=False, domain=False, ticks=False, labelPadding=8)
+    )
+    buffer = io.StringIO()
+    styled.save(buffer, format="svg")
+    drawn = buffer.getvalue()
+    for colour, variable in _VARIABLES.items():
+        drawn = drawn.replace(colour, f"var({variable})")
+    # The size in pixels becomes the most: on a narrow screen the picture shrinks.
+    return re.sub(
+        r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+"', r'<svg \1style="max-width: \2px" width="100%"', drawn, count=1
+    )

@@ -1,0 +1,81 @@
+"""Everything that the steps of a whole run left behind, for whoever reports on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from contracts.project import Project
+from export.repository import Published
+from pocketrec.exporting import EXPORT, Export, load_export
+from pocketrec.federation import FEDERATE, Federation, load_federation
+from pocketrec.model_steps import COMPRESS, TRAIN
+from pocketrec.next_bundle import ROLL_OUT, Rollout, load_rollout
+from pocketrec.preparation import PREPARE
+from pocketrec.publication import PUBLISH, load_published
+from pocketrec.quality import comparison, load_quality, quality_of
+from pocketrec.run_directory import RunDirectory, StepRecord
+from pocketrec.simulation import SIMULATE, Simulation, load_simulation
+from training.prepared import Prepared, load_prepared
+
+if TYPE_CHECKING:
+    from training.evaluation import PersonMetrics
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run."""
+
+    project: Project
+    run: RunDirectory
+    records: Mapping[str, StepRecord]
+    prepared: Prepared
+    people: "dict[str, PersonMetrics]"  # model -> quality of each test person
+    export: Export
+    published: Published
+    simulation: Simulation
+    federation: Federation
+    rollout: Rollout
+
+    @property
+    def seed(self) -> int:
+        return self.project.project.seed
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each step took when it ran."""
+        return {name: record.seconds for name, record in self.records.items()}
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        return max(record.peak_memory_bytes for record in self.records.values())
+
+    @cached_property
+    def quality(self) -> dict[str, dict]:
+        """Model -> NDCG@10, recall@10 and NDCG@10 of new items, each with its interval."""
+        return quality_of(self.people, self.seed)
+
+    @cached_property
+    def comparison(self) -> dict[str, dict]:
+        """model.tflite against the best baseline, on all items and on new ones."""
+        return comparison(self.people, self.seed)
+
+
+def load_results(run: RunDirectory, project: Project, records: Mapping[str, StepRecord]) -> Results:
+    """Read what the steps left behind.
+
+    Raises:
+        RunError: if one of them has not run.
+    """
+    return Results(
+        project=project,
+        run=run,
+        records=records,
+        prepared=load_prepared(run.folder(PREPARE.name)),
+        people=load_quality(run.folder(step.name) for step in (TRAIN, COMPRESS, EXPORT)),
+        export=load_export(run.folder(EXPORT.name)),
+        published=load_published(run.folder(PUBLISH.name)),
+        simulation=load_simulation(run.folder(SIMULATE.name)),
+        federation=load_federation(run.folder(FEDERATE.name)),
+        rollout=load_rollout(run.folder(ROLL_OUT.name)),
+    )
