@@ -32,7 +32,8 @@ def catalogue_contents(prepared: Prepared, segments: Segments) -> "CatalogueCont
     from export.catalogue import EVERYONE, CatalogueContents, CatalogueItem
 
     items = prepared.items
-    popularity = {EVERYONE: range(1, min(POPULAR, len(items.item_id) - 1) + 1)}  # items are numbered by popularity
+    popular = range(1, min(POPULAR, len(items.item_id) - 1) + 1)  # items are numbered by popularity
+    popularity = {EVERYONE: list(popular)}
     popularity |= {
         name: _popular(prepared, np.flatnonzero(segments.person == code))
         for code, name in enumerate(segments.names, start=1)
@@ -44,7 +45,7 @@ def catalogue_contents(prepared: Prepared, segments: Segments) -> "CatalogueCont
                 items.item_id[1:], items.category[1:], items.price_minor[1:].tolist(), strict=True
             )
         ],
-        popularity={name: list(ranked) for name, ranked in popularity.items()},
+        popularity=popularity,
         currency=prepared.record.currency,
     )
 

@@ -3,6 +3,7 @@
 The verbs' modules import what is heavy inside their functions, so that help answers at once.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def run(arguments: Sequence[str]) -> int:
 
     0: it did what it says. 1: it ran and what it checked does not hold. 2: it was given something it cannot use.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of every conversion on standard error
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of every conversion on standard error,
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # in two ways
     try:
         return app(args=list(arguments), standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as usage:

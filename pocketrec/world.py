@@ -144,8 +144,9 @@ def serving(settings: ServerSettings, file: Path) -> Iterator[str]:
     """
     file.touch(mode=0o600)
     file.write_bytes(msgspec.json.encode(settings))
-    command = [sys.executable, "-m", "sync_server", "--settings", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # Tethered: a server does not outlive who started it, even if that is killed.
+    command = [sys.executable, "-m", "federated.tether", sys.executable, "-m", "sync_server", "--settings", str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             address = process.stdout.readline().strip().rpartition(" ")[2]
