@@ -101,7 +101,10 @@ def load_device_model(folder: Path) -> "DeviceModel":
     from compression.item_table import FrozenTable
 
     saved = load_saved_spec(folder)
-    spec = msgspec.convert(saved.spec, DeviceModelSpec)
+    try:
+        spec = msgspec.convert(saved.spec, DeviceModelSpec)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{folder / SPEC} describes no device model ({error}): compress again") from None
     try:
         with np.load(folder / WEIGHTS) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -63,8 +63,8 @@ class TrainableTable(tf.Module):
         return table
 
     def frozen(self) -> tuple[np.ndarray, float]:
-        """The integers and their scale."""
-        scale = float(self.scale.numpy()) or quantization_scale(self.values.numpy())
+        """The integers and their scale, a float32 as every artifact keeps it."""
+        scale = float(np.float32(self.scale.numpy() or quantization_scale(self.values.numpy())))
         return quantize(self.values.numpy(), scale), scale
 
 

@@ -1,0 +1,69 @@
+"""The item table: the nearest integers, seen while training as they will ship."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from compression.item_table import LEVELS, FrozenTable, TrainableTable, quantization_scale, quantize
+
+tables = arrays(np.float32, (6, 4), elements=st.floats(-4, 4, width=32))
+
+
+@given(table=tables, scale=st.floats(0.001, 1.0))
+def test_quantizing_takes_the_nearest_point_of_the_grid(table: np.ndarray, scale: float) -> None:
+    codes = quantize(table, scale)
+    assert codes.dtype == np.int8
+    assert np.abs(codes.astype(int)).max() <= LEVELS
+    inside = np.abs(table) <= LEVELS * scale
+    assert (np.abs(codes * scale - table)[inside] <= scale / 2 + 1e-6).all()
+    assert (np.abs(codes.astype(int)[~inside]) == LEVELS).all()
+    assert np.array_equal(quantize((codes * np.float32(scale)).astype(np.float32), scale), codes)  # once is enough
+
+
+@given(table=tables)
+def test_the_scale_covers_the_table_and_is_never_zero(table: np.ndarray) -> None:
+    scale = quantization_scale(table, coverage=1.0)
+    assert scale > 0
+    assert np.abs(quantize(table, scale) * scale - table).max() <= scale / 2 + 1e-6
+
+
+def test_padding_stays_zero() -> None:
+    table = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    table[0] = 0
+    assert not quantize(table, quantization_scale(table))[0].any()
+
+
+@settings(deadline=None, max_examples=25)
+@given(table=tables, query=arrays(np.float32, (1, 4), elements=st.floats(-2, 2, width=32)))
+def test_training_sees_the_numbers_that_ship(table: np.ndarray, query: np.ndarray) -> None:
+    trainable = TrainableTable(table)
+    trainable.start_quantization()
+    codes, scale = trainable.frozen()
+    items = np.array([[0, 3, 5]], np.int32)
+    for storage in ("int8", "float32"):
+        frozen = FrozenTable(codes, scale, storage)
+        np.testing.assert_allclose(frozen.rows(items).numpy(), trainable.rows(items).numpy(), atol=1e-6)
+        np.testing.assert_allclose(frozen.score(query).numpy(), trainable.score(query).numpy(), atol=1e-4)
+        assert np.array_equal(frozen.frozen()[0], codes)
+        assert frozen.frozen()[1] == pytest.approx(scale)
+
+
+def test_before_quantization_starts_training_sees_the_floats() -> None:
+    table = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
+    trainable = TrainableTable(table)
+    assert np.array_equal(trainable.rows(np.array([1, 4], np.int32)).numpy(), table[[1, 4]])
+
+
+def test_gradients_pass_straight_through_the_rounding() -> None:
+    import tensorflow as tf
+
+    trainable = TrainableTable(np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32))
+    trainable.start_quantization()
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(trainable.rows(tf.constant([2, 2, 4])))
+    gradient = tf.convert_to_tensor(tape.gradient(total, trainable.values)).numpy()
+    expected = np.zeros((6, 4), np.float32)
+    expected[2], expected[4] = 2, 1
+    assert np.array_equal(gradient, expected)
