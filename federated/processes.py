@@ -49,6 +49,10 @@ def toml_table(values: Mapping[str, str]) -> str:
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
+class NoAnswer(CheckFailed):
+    """Flower's command line did not answer in time."""
+
+
 class FlowerProcesses:
     """A SuperLink and its SuperNodes for as long as the block runs.
 
@@ -103,8 +107,12 @@ class FlowerProcesses:
         return str(answer["run-id"])
 
     def run_ended(self, run_id: str) -> str | None:
-        """Flower's own word on how the run ended, or None while it goes on."""
-        for run in self._flwr("list", "--run-id", run_id, "loopback").get("runs", ()):
+        """Flower's own word on how the run ended, or None while it goes on or a busy machine gives no answer."""
+        try:
+            answer = self._flwr("list", "--run-id", run_id, "loopback")
+        except NoAnswer:
+            return None
+        for run in answer.get("runs", ()):
             if str(run["status"]).startswith("finished"):
                 return f"{run['status']} ({run['status-details']})"
         return None
@@ -196,14 +204,19 @@ class FlowerProcesses:
 
     def _flwr(self, *arguments: str) -> dict:
         """One call of Flower's command line, answered in JSON."""
-        done = subprocess.run(
-            [str(self._scripts / "flwr"), *arguments, "--format", "json"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=self._environment(),
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [str(self._scripts / "flwr"), *arguments, "--format", "json"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=self._environment(),
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise NoAnswer(
+                f"flwr {' '.join(arguments[:2])} gave no answer within {COMMAND_SECONDS:g} s: is the machine overloaded?"
+            ) from None
         try:
             answer = json.loads(done.stdout)
         except ValueError:
