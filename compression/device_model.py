@@ -96,8 +96,7 @@ def _initial_adapter(spec: DeviceModelSpec, rng: np.random.Generator) -> dict[st
     for name in values:  # the other half of each product starts at 0, so that none of them changes an answer yet
         if name.startswith(("low_rank_in", "spread_", "copy_in")):
             values[name] = rng.normal(0.0, 0.1, values[name].shape).astype(np.float32)
-    values["copy_linear"][LOG_COUNT] = 1.0  # begin as the person's own frequency, with popularity below it,
-    values["copy_linear"][FEATURES] = -5.0  # by taking back what the query says of the item: 5 * 0.2 of its base score
+    values["copy_linear"][LOG_COUNT] = 1.0  # begin as the person's own frequency, with popularity below it
     return values
 
 
@@ -222,8 +221,8 @@ class DeviceModel(tf.Module):
             drop: bool [B, L], tokens that the query may not see (a regulariser while training).
 
         Returns:
-            query float32 [B, width]; base scores of the history's items float32 [B, L]; what the copy head adds,
-            float32 [B, L], 0 at padding.
+            query float32 [B, width]; base scores of the history's items float32 [B, L]; what the copy head adds
+            to them, float32 [B, L], 0 at padding: base and gain together are the copy head's score alone.
         """
         spec, length = self.spec, self.spec.history_length
         present = tf.cast(items > 0, tf.float32)
@@ -237,20 +236,21 @@ class DeviceModel(tf.Module):
         query = self._adapted(self.query_encoder(pooled), context)
         base = tf.reduce_sum(vectors * tf.expand_dims(query, 1), axis=-1)
         repeat = tf.reduce_sum(vectors * self._is_repeat, axis=-1)
-        evidence = tf.concat([features, 0.2 * tf.expand_dims(base, -1), tf.expand_dims(repeat, -1)], axis=-1)
+        likeness = tf.stop_gradient(0.2 * base)  # what the catalogue's scores learn is not the copy head's to change
+        evidence = tf.concat([features, tf.expand_dims(likeness, -1), tf.expand_dims(repeat, -1)], axis=-1)
         hidden = gelu(
             tf.reshape(
                 tf.matmul(tf.reshape(evidence, (-1, FEATURES + 2)), self.adapter["copy_in"]), (-1, length, COPY_HIDDEN)
             )
             + self.adapter["copy_bias"]
         )
-        gain = (
+        copied = (
             tf.reduce_sum(hidden * self.adapter["copy_out"], axis=-1)
             + tf.reduce_sum(evidence * self.adapter["copy_linear"], axis=-1)
             + self.adapter["copy_offset"]
             + repeat
         )
-        return query, base, gain * present
+        return query, base, (copied - base) * present
 
     def _features(self, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor) -> tf.Tensor:
         numbers = tf.stack(
@@ -285,8 +285,9 @@ class DeviceModel(tf.Module):
                 gain += tf.cast(tf.equal(context[:, column : column + 1], WISHES["new"]), tf.float32) * MASKED
         everything = tf.reshape(self.table.score(query), (size,))
         # Padding is masked by one more entry of the scatter: a mask of the catalogue's length would be stored with it.
+        # Twice, so that it stays below a history that an app does not wish to see.
         index = tf.concat([tf.reshape(items, (-1, 1)), [[0]]], axis=0)
-        added = tf.concat([tf.reshape(gain, (-1,)), [MASKED]], axis=0)
+        added = tf.concat([tf.reshape(gain, (-1,)), [2 * MASKED]], axis=0)
         return everything + tf.scatter_nd(index, added, (size,))
 
     def _history_specs(self) -> list[tf.TensorSpec]:

@@ -54,7 +54,7 @@ def distillation_batches(
     share[0] = 0.0
     share /= share.sum()
     while True:
-        rows = np.sort(rng.choice(len(examples), size, p=examples.chance))
+        rows = np.sort(rng.integers(0, len(examples), size))
         batch = examples.batch(rows)
         wanted = np.concatenate([batch.target, labels.new_items[rows].ravel()]).astype(np.int64)
         drawn = draw_candidates(wanted, share, uniform, rng)

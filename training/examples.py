@@ -28,12 +28,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Examples:
-    """n baskets with the history before each, to be drawn with their chance."""
+    """n baskets with the history before each; see `draw_baskets` for how people count."""
 
     prepared: Prepared
     baskets: NDArray[np.int64]  # [n]
     histories: Histories  # [n]
-    chance: NDArray[np.float64]  # [n] of being drawn: every person counts the same, as in the evaluation
 
     def __len__(self) -> int:
         return len(self.baskets)
@@ -59,7 +58,7 @@ class Examples:
 
 
 def examples_of(prepared: Prepared, baskets: NDArray[np.int64], length: int, segments: Segments) -> Examples:
-    """Examples of some baskets, people weighted alike.
+    """Examples of some baskets.
 
     Args:
         prepared: the log.
@@ -67,10 +66,7 @@ def examples_of(prepared: Prepared, baskets: NDArray[np.int64], length: int, seg
         length: L.
         segments: of the people.
     """
-    histories = histories_of(prepared, baskets, length, context_of(prepared, baskets, segments))
-    person = prepared.basket_person[baskets]
-    chance = 1.0 / np.bincount(person)[person]
-    return Examples(prepared, baskets, histories, chance / chance.sum())
+    return Examples(prepared, baskets, histories_of(prepared, baskets, length, context_of(prepared, baskets, segments)))
 
 
 def draw_baskets(prepared: Prepared, split: int, most: int, seed: int) -> NDArray[np.int64]:

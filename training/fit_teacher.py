@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 the name everyone knows
 
 from training.examples import Examples
 from training.new_item_labels import NewItemLabels
@@ -69,13 +70,14 @@ def fit_teacher(
     for step in range(recipe.steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * cosine(step, recipe.steps)
-        rows = np.sort(rng.choice(len(examples), recipe.batch, p=examples.chance))
+        rows = np.sort(rng.integers(0, len(examples), recipe.batch))
         batch = examples.batch(rows)
         labelled = np.concatenate([batch.target, labels.items[rows].ravel()]).astype(np.int64)
         candidates = draw_candidates(labelled, share, UNIFORM_DRAWS, rng)
         items = torch.from_numpy(candidates.items)
-        query, base, gain = teacher(*tensors(batch.histories), drop=HIDDEN_TOKENS)
-        scores = query @ teacher.vectors(items).T + teacher.popularity[items]
+        catalogue = teacher.catalogue()
+        query, base, gain = teacher(catalogue, *tensors(batch.histories), drop=HIDDEN_TOKENS)
+        scores = query @ F.embedding(items, catalogue).T + teacher.popularity[items]
         baskets = basket_loss(batch, candidates, scores, base, gain)
         new = new_item_loss(batch, candidates, scores, labels.items[rows], labels.share[rows])
         optimizer.zero_grad()

@@ -39,8 +39,9 @@ def make_soft_labels(teacher: Teacher, examples: Examples, labels: NewItemLabels
     """Ask the teacher about every example."""
     teacher.eval()
     queries, scores = [], []
+    catalogue = teacher.catalogue()
     for first in range(0, len(examples), BATCH):
-        query, base, gain = teacher(*tensors(examples.histories[slice(first, first + BATCH)]))
+        query, base, gain = teacher(catalogue, *tensors(examples.histories[slice(first, first + BATCH)]))
         queries.append(query.numpy())
         scores.append((base + gain).numpy())
     return SoftLabels(
@@ -49,7 +50,7 @@ def make_soft_labels(teacher: Teacher, examples: Examples, labels: NewItemLabels
         history_scores=np.concatenate(scores),
         new_items=labels.items,
         new_share=labels.share,
-        vectors=teacher.catalogue().numpy(),
+        vectors=catalogue.numpy(),
         popularity=teacher.popularity.numpy(),
         repeat=teacher.repeat.detach().numpy(),
     )

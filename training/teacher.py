@@ -20,6 +20,10 @@ from torch import nn
 from training.histories import Histories
 from training.prepared import Items
 
+torch.set_flush_denormal(True)
+"""Gradients of rare items underflow, and arithmetic on denormal numbers took 12 times as long here. It must come before
+the first parallel operation of the process, because threads take the setting from the one that starts them."""
+
 DAY, WEEK = 24.0, 168.0  # hours
 NUMBERS = 4
 
@@ -103,31 +107,27 @@ class Teacher(nn.Module):
                 layer.weight.zero_()
                 layer.bias.zero_()
             self.copy_linear.weight[0, 0] = 1.0  # the logarithm of the count
-            self.copy_linear.weight[0, NUMBERS] = -5.0  # of 0.2 * base: what the query says of it is taken back
             self.copy_linear.weight[0, NUMBERS + 1] = 1.0
 
-    def vectors(self, items: torch.Tensor) -> torch.Tensor:
-        """float32 [..., width] of int64 [...] items."""
-        vector = self.own(items)
-        for codes, table in zip(self.attributes, self.kinds, strict=True):
-            vector = vector + table(codes[items])
-        return vector
-
     def catalogue(self) -> torch.Tensor:
-        """float32 [items + 1, width]."""
-        return self.vectors(torch.arange(self.attributes.shape[1], device=self.popularity.device))
+        """float32 [items + 1, width]: the vector of every item."""
+        vectors = self.own.weight
+        for codes, table in zip(self.attributes, self.kinds, strict=True):
+            vectors = vectors + table(codes)
+        return vectors
 
     def forward(
         self,
+        catalogue: torch.Tensor,
         items: torch.Tensor,
         counts: torch.Tensor,
         ages: torch.Tensor,
-        trend: torch.Tensor | None = None,
         drop: float = 0.0,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Encode histories.
 
         Args:
+            catalogue: float32 [items + 1, width], made once for a batch.
             items: int64 [B, L], 0 is padding.
             counts: float32 [B, L].
             ages: float32 [B, L], hours.
@@ -141,7 +141,7 @@ class Teacher(nn.Module):
             [torch.log(counts + 0.02), torch.log1p(ages / DAY), torch.exp(-ages / WEEK), torch.log1p(counts)], -1
         )
         features = features * present[..., None]
-        vectors = self.vectors(items)
+        vectors = F.embedding(items, catalogue)
         x = F.dropout(vectors + self.describe(features), self.shape.dropout, self.training)
         seen = present & (torch.rand(items.shape, device=items.device) >= drop) if drop else present
         attended = seen.clone()
@@ -161,8 +161,9 @@ class Teacher(nn.Module):
         query = self.query(self.query_norm(pooled))
         base = (vectors * query[:, None]).sum(-1) + self.popularity[items]
         repeat = self.repeat[items]
-        evidence = torch.cat([features, 0.2 * base[..., None], repeat[..., None]], -1)
-        gain = (self.copy(evidence) + self.copy_linear(evidence))[..., 0]
+        likeness = 0.2 * base.detach()  # what the catalogue's scores learn is not the copy head's to change
+        evidence = torch.cat([features, likeness[..., None], repeat[..., None]], -1)
+        gain = (self.copy(evidence) + self.copy_linear(evidence))[..., 0] - base
         return query, base, gain * present
 
     @torch.no_grad()
@@ -170,8 +171,9 @@ class Teacher(nn.Module):
         """float32 [n, items + 1]: the score of every item for every history."""
         self.eval()
         items, counts, ages = tensors(histories)
-        query, _, gain = self(items, counts, ages)
-        return (query @ self.catalogue().T + self.popularity).scatter_add(1, items, gain)
+        catalogue = self.catalogue()
+        query, _, gain = self(catalogue, items, counts, ages)
+        return (query @ catalogue.T + self.popularity).scatter_add(1, items, gain)
 
 
 def tensors(histories: Histories) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
