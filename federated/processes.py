@@ -215,7 +215,7 @@ class FlowerProcesses:
             )
         except subprocess.TimeoutExpired:
             raise NoAnswer(
-                f"flwr {' '.join(arguments[:2])} gave no answer within {COMMAND_SECONDS:g} s: is the machine overloaded?"
+                f"flwr {' '.join(arguments[:2])} gave no answer in {COMMAND_SECONDS:g} s: is the machine overloaded?"
             ) from None
         try:
             answer = json.loads(done.stdout)

@@ -1,17 +1,20 @@
 """Phones replay the households that were left out, and no others."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from contracts.project import Columns, Data, Fleet, Project, Split
 from device_sim.plan import FleetPlan, checked
-from pocketrec.households import fleet_plan
+from pocketrec.households import fleet_plan, traits_of
 from training.prepare import prepare
 from training.prepared import Prepared
 from training.pseudonym import key_from_seed, pseudonyms
+from training.segments import fit_segments
 from training.split import WEEK_MS
 
 START_MS = 1_700_000_400_000
@@ -84,3 +87,16 @@ def test_before_the_test_weeks_everything_is_the_tills(prepared: Prepared, plan:
 def test_the_same_seed_gives_the_same_plan(prepared: Prepared, plan: FleetPlan) -> None:
     assert fleet_plan(prepared, seed=5, traits={0: {"segment": "early"}}) == plan
     assert fleet_plan(prepared, seed=6) != plan
+
+
+def test_every_fifth_household_declines_federated_training(prepared: Prepared, plan: FleetPlan) -> None:
+    everybody = fleet_plan(replace(prepared, is_phone=np.ones(len(PEOPLE), bool)), seed=5)
+    assert [home.federated for home in everybody.households] == [number % 5 != 4 for number in range(len(PEOPLE))]
+    assert all(home.federated for home in plan.households)
+
+
+def test_phones_are_told_the_segment_of_their_household_and_no_other(prepared: Prepared) -> None:
+    segments = fit_segments(prepared, seed=5)
+    found = traits_of(prepared, segments)
+    phones = prepared.is_phone.nonzero()[0].tolist()
+    assert found == {person: {"segment": segments.names[segments.person[person] - 1]} for person in phones}
