@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from compression.device_model import DeviceModel, DeviceModelSpec
-from contracts.bundle import ContextField
+from contracts.bundle import WISH, WISHES, ContextField
 
-CONTEXT = (ContextField("hour_of_week", 5), ContextField("segment", 3))
+CONTEXT = (ContextField("hour_of_week", 5), ContextField("segment", 3), ContextField(WISH, len(WISHES) + 1, WISHES))
 
 
 def spec_of(length: int = 12, **changes) -> DeviceModelSpec:

@@ -72,7 +72,7 @@ def test_a_phone_trains_its_adapter_from_the_bundle(bundle: Path) -> None:
         epochs=2, deadline=0,
     )  # fmt: skip
     example = Example(0, History((3, 9), (9, 9), (1.0, 2.0), (90.0, 4.0)), (9, 77))
-    update = trainer.update(task, [example], lambda _: (0, 0), np.random.default_rng(0))
+    update = trainer.update(task, [example], lambda _: (0, 0, 1), np.random.default_rng(0))
     assert update is not None
     assert 0 < np.linalg.norm(np.frombuffer(update, "<f4")) <= 0.5
 

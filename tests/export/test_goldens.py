@@ -25,7 +25,7 @@ def test_histories_are_at_the_edges_of_what_may_be_asked(tiny) -> None:
     found = {history.name: history for history in synthetic_histories(tiny.SPEC, 7)}
     assert [len(history.items) for history in found.values()] == [0, 1, tiny.LENGTH, 8, 8, 8]
     assert set(found["unknown codes"].events) == {0}
-    assert found["unknown codes"].context == (0, 0)
+    assert found["unknown codes"].context == (0, 0, 0)
     assert set(found["largest codes"].events) == {max(EVENT_CODES.values())}
     assert found["largest codes"].context == tuple(field.size - 1 for field in tiny.SPEC.context)
     for history in found.values():

@@ -15,6 +15,8 @@ from compression.device_model import DeviceModel, DeviceModelSpec
 from contracts.bundle import (
     ONNX,
     TFLITE,
+    WISH,
+    WISHES,
     ArtifactQuality,
     ContextField,
     Estimate,
@@ -35,6 +37,7 @@ SPEC = DeviceModelSpec(
     context=(
         ContextField("hour_of_week", 169, {str(hour): hour + 1 for hour in range(168)}),
         ContextField("segment", 3, {'late "$night"\n': 1, "early": 2}),
+        ContextField(WISH, len(WISHES) + 1, WISHES),
     ),
 )
 
