@@ -13,6 +13,7 @@ from compression.dense_weights import round_dense_weights
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
 from compression.item_table import TrainableTable
+from training.calibration import Encoded, best_offset
 from training.cases import TEST, VALIDATION, Cases, next_basket_cases
 from training.context import context_fields, context_of
 from training.evaluation import PersonMetrics, evaluate
@@ -161,35 +162,60 @@ def _finish(
     model: DeviceModel, prepared: Prepared, folder: Path, settings: CompressSettings, seed: int, progress: Progress
 ) -> str:
     round_dense_weights(model)
+    segments = fit_segments(prepared, seed)
+
+    def histories(cases: Cases) -> Histories:
+        context = context_of(prepared, cases.baskets, segments)
+        return histories_of(prepared, cases.baskets, settings.history_length, context)
+
     finished = model.frozen("int8")
+    validation, people = next_basket_cases(prepared, VALIDATION), len(prepared.pseudonym)
+    if len(validation):
+        parts = _parts(finished, histories(validation))
+        finished.adapter["copy_offset"].assign_add([best_offset(parts, validation, people)])
     version = save_device_model(finished, folder, recipe_name(settings.recipe))
     cases = next_basket_cases(prepared, TEST)
-    segments = fit_segments(prepared, seed)
-    histories = histories_of(
-        prepared, cases.baskets, settings.history_length, context_of(prepared, cases.baskets, segments)
-    )
-    save_people_quality(folder, {"device_float": evaluate_device_model(finished, histories, cases, prepared, progress)})
+    found = evaluate_device_model(finished, histories(cases), cases, people, progress)
+    save_people_quality(folder, {"device_float": found})
     return version
 
 
-def evaluate_device_model(
-    model: DeviceModel, histories: Histories, cases: Cases, prepared: Prepared, progress: Progress
-) -> PersonMetrics:
-    """Quality of the model in float32, many histories at once."""
+def _parts(model: DeviceModel, histories: Histories) -> Encoded:
+    """The model's scores of catalogue and history in float32, many histories at once."""
     codes, scale = model.table.frozen()
     table = torch.from_numpy(codes.astype(np.float32)) * scale
     encode = tf.function(model.encode, reduce_retracing=True)
-    done = 0
+
+    def parts(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        some = histories[rows]
+        query, base, gain = encode(*(tf.constant(value) for value in vars(some).values()))
+        items = torch.from_numpy(some.items).long()
+        return torch.from_numpy(query.numpy()) @ table.T, items, torch.from_numpy((base + gain).numpy())
+
+    return parts
+
+
+def evaluate_device_model(
+    model: DeviceModel, histories: Histories, cases: Cases, people: int, progress: Progress
+) -> PersonMetrics:
+    """Quality of the model in float32.
+
+    Args:
+        model: over any table.
+        histories: before each of the cases.
+        cases: the task.
+        people: number of all people.
+        progress: as for `compress`.
+    """
+    parts, done = _parts(model, histories), 0
 
     def score(rows: np.ndarray) -> torch.Tensor:
-        some = histories[rows]
-        query, _, gain = encode(*(tf.constant(value) for value in vars(some).values()))
-        scores = torch.from_numpy(query.numpy()) @ table.T
-        return scores.scatter_add(1, torch.from_numpy(some.items).long(), torch.from_numpy(gain.numpy()))
+        scores, items, own = parts(rows)
+        return scores.scatter(1, items, own)
 
     def advance(rows: int, total: int) -> None:
         nonlocal done
         done += rows
         progress("evaluate the device model", done, total)
 
-    return evaluate(score, cases, len(prepared.pseudonym), advance)
+    return evaluate(score, cases, people, advance)

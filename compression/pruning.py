@@ -33,10 +33,9 @@ def pruning(model: "DeviceModel", sparsity: float, steps: int) -> Iterator[Calla
     if not sparsity:
         yield lambda number: None
         return
-    from tensorflow_model_optimization.python.core.keras.compat import keras as tfmot_keras
+    from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
     from tensorflow_model_optimization.sparsity import keras as sparse
 
-    assert tfmot_keras.layers.Layer is tf_keras.layers.Layer
     schedule = sparse.PolynomialDecay(0.0, sparsity, int(BEGIN * steps), max(int(END * steps), 1), frequency=FREQUENCY)
 
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
@@ -51,7 +50,7 @@ def pruning(model: "DeviceModel", sparsity: float, steps: int) -> Iterator[Calla
         layer
         for encoder in (model.token_encoder, model.query_encoder)
         for layer in encoder.layers
-        if isinstance(layer, sparse.PruneLowMagnitude)
+        if isinstance(layer, PruneLowMagnitude)
     ]
 
     def after_step(number: int) -> None:

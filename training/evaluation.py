@@ -65,11 +65,24 @@ def gains(top: NDArray[np.integer], cases: Cases, rows: NDArray[np.int64], new_o
     targets[:, 0] = False
     hits = np.take_along_axis(targets, top.astype(np.int64), axis=1)
     wanted = targets.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = hits.sum(1) / np.where(wanted, wanted, np.nan)
+    return np.stack([ndcg_of_hits(hits, wanted), recall])
+
+
+def ndcg_of_hits(hits: NDArray[np.bool_], wanted: NDArray[np.integer]) -> NDArray[np.float64]:
+    """NDCG at 10 of rankings whose hits are known.
+
+    Args:
+        hits: bool [n, up to CUTOFF], best first.
+        wanted: int [n], number of targets.
+
+    Returns:
+        float64 [n], NaN where nothing was wanted.
+    """
     possible = np.minimum(wanted, CUTOFF)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ndcg = (hits * _DISCOUNT[: top.shape[1]]).sum(1) / np.where(possible, _IDEAL[possible - 1], np.nan)
-        recall = hits.sum(1) / np.where(wanted, wanted, np.nan)
-    return np.stack([ndcg, recall])
+        return (hits * _DISCOUNT[: hits.shape[1]]).sum(1) / np.where(possible, _IDEAL[possible - 1], np.nan)
 
 
 def by_person(values: NDArray[np.float64], person: NDArray[np.int32], people: int) -> NDArray[np.float64]:

@@ -167,13 +167,18 @@ class Teacher(nn.Module):
         return query, base, gain * present
 
     @torch.no_grad()
-    def scores(self, histories: Histories) -> torch.Tensor:
-        """float32 [n, items + 1]: the score of every item for every history."""
+    def parts(self, histories: Histories) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Score of every item [n, items + 1], the histories' items int64 [n, L], and the copy head's scores [n, L]."""
         self.eval()
         items, counts, ages = tensors(histories)
         catalogue = self.catalogue()
-        query, _, gain = self(catalogue, items, counts, ages)
-        return (query @ catalogue.T + self.popularity).scatter_add(1, items, gain)
+        query, base, gain = self(catalogue, items, counts, ages)
+        return query @ catalogue.T + self.popularity, items, base + gain
+
+    def scores(self, histories: Histories) -> torch.Tensor:
+        """float32 [n, items + 1]: the score of every item for every history, the copy head's where it stands there."""
+        scores, items, own = self.parts(histories)
+        return scores.scatter(1, items, own)
 
 
 def tensors(histories: Histories) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -12,7 +12,8 @@ import torch
 from contracts.errors import RunError
 from training.baselines import BASELINES
 from training.baselines.popularity import purchase_counts
-from training.cases import TEST, TRAIN, Cases, next_basket_cases
+from training.calibration import best_offset
+from training.cases import TEST, TRAIN, VALIDATION, Cases, next_basket_cases
 from training.context import context_of
 from training.evaluation import PersonMetrics, evaluate
 from training.examples import draw_baskets, examples_of
@@ -65,12 +66,24 @@ def train(prepared: Prepared, folder: Path, settings: TrainSettings, seed: int, 
     fit_teacher(
         teacher, settings.recipe, examples, labels, seed, lambda done, total: progress("train the teacher", done, total)
     )
+    _calibrate(teacher, prepared, settings.history_length, segments)
     torch.save({"shape": asdict(teacher.shape), "weights": teacher.state_dict()}, folder / TEACHER)
     save_soft_labels(make_soft_labels(teacher, examples, labels), folder)
     cases = next_basket_cases(prepared, TEST)
     found = _evaluate_baselines(prepared, cases, progress)
     found["teacher"] = evaluate_teacher(teacher, prepared, cases, settings.history_length, segments, progress)
     save_people_quality(folder, found)
+
+
+def _calibrate(teacher: Teacher, prepared: Prepared, length: int, segments: Segments) -> None:
+    """Set the copy head's height on the validation weeks."""
+    cases = next_basket_cases(prepared, VALIDATION)
+    if not len(cases):
+        return
+    histories = histories_of(prepared, cases.baskets, length, context_of(prepared, cases.baskets, segments))
+    offset = best_offset(lambda rows: teacher.parts(histories[rows]), cases, len(prepared.pseudonym))
+    with torch.no_grad():
+        teacher.copy_linear.bias += offset
 
 
 def load_teacher(folder: Path, prepared: Prepared) -> Teacher:
