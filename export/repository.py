@@ -115,26 +115,6 @@ def publish(
     return Published(version=version, bytes=len(whole), patch_bytes=len(latest_patch[0]) if latest_patch else None)
 
 
-def published(repository_dir: Path, keys_dir: Path, unpacked_sha256: str) -> Published | None:
-    """What the newest publication added, if it was the bundle whose tar has this hash; else None.
-
-    Raises:
-        SignatureError: if the repository's metadata is not signed by these keys.
-        ConfigError: if a key is unusable.
-    """
-    if not (repository_dir / "metadata" / "timestamp.json").exists():
-        return None
-    with _one_writer(repository_dir):
-        state = _State(repository_dir, keys_dir, Lifetimes(), datetime.now(UTC))
-    held = state.bundles()
-    newest = max(held)
-    if _custom(held[newest]).unpacked_sha256 != unpacked_sha256:
-        return None
-    before = max((version for version in held if version < newest), default=0)
-    patch = state.targets.signed.targets.get(patch_path(before, newest))
-    return Published(version=newest, bytes=held[newest].length, patch_bytes=patch.length if patch else None)
-
-
 def refresh(
     repository_dir: Path, keys_dir: Path, *, lifetimes: Lifetimes | None = None, now: datetime | None = None
 ) -> None:

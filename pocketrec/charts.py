@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import altair as alt
 
-WIDTH = 820  # pixels of a chart over the whole page
+WIDTH = 930  # pixels of a chart over the whole page
 # Colours that stand for the page's own: each is replaced by a CSS variable once the chart is drawn.
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
 MODEL, TEACHER, BASELINE, WARN = "#040404", "#050505", "#060606", "#070707"
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"  # the first measures the text here, all are as wide
 _VARIABLES = {
     INK: "--ink",
     SOFT: "--soft",
@@ -39,7 +40,7 @@ def quality_chart(rows: Sequence[Row], title: str) -> str:
     labels = base.mark_text(align="left", dx=8, fontSize=11, color=SOFT).encode(
         x="high:Q", text=alt.Text("value:Q", format=".3f"), color=alt.value(SOFT)
     )
-    return _svg(alt.layer(lines, points, labels).properties(width=230, height=22 * len(rows)))
+    return _svg(alt.layer(lines, points, labels).properties(width=255, height=22 * len(rows)))
 
 
 def size_chart(rows: Sequence[Row]) -> str:
@@ -47,7 +48,13 @@ def size_chart(rows: Sequence[Row]) -> str:
     import altair as alt
 
     base = alt.Chart(alt.Data(values=list(rows))).encode(
-        x=alt.X("megabytes:Q", title="megabytes", scale=alt.Scale(type="log", nice=True)), color=_kinds("kind")
+        x=alt.X(
+            "megabytes:Q",
+            title="megabytes",
+            scale=alt.Scale(type="log", padding=30),
+            axis=alt.Axis(tickCount=6, format="~g"),
+        ),
+        color=_kinds("kind"),
     )
     y = alt.Y("low:Q", title="NDCG@10, all items", scale=alt.Scale(zero=False))
     lines = base.mark_rule(strokeWidth=2).encode(y=y, y2="high:Q")
@@ -151,7 +158,7 @@ def _number(value: object) -> float:
 def _svg(chart: "alt.LayerChart | alt.Chart | alt.HConcatChart") -> str:
     """The chart as an <svg> element that scales with the page."""
     styled = (
-        chart.configure(background="transparent", font="system-ui, sans-serif")
+        chart.configure(background="transparent", font=FONT)
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=INK,

@@ -1,34 +1,25 @@
-"""The step that releases the run's bundle: into the run's repository, once, and as it then stands into its result."""
+"""The step that releases the bundle: to the run's own repository, and to one that simulated phones begin with."""
 
-import hashlib
-import shutil
 from pathlib import Path
 
 import msgspec
 
 from contracts.errors import RunError
 from export.repository import Published
-from pocketrec.exporting import BUNDLE, EXPORT
+from export.verify import read_manifest
+from pocketrec.exporting import BUNDLE, EXPORT, newest_published
 from pocketrec.run_directory import RunDirectory
 from pocketrec.steps import Step, StepContext
 
 REPOSITORY, RESULT = "repository", "published.json"
 
 
-def publish_once(bundle: Path, run: RunDirectory, repository: Path | None = None) -> Published:
-    """Publish a bundle unless it is the newest one there.
+def release(bundle: Path, run: RunDirectory) -> None:
+    """Publish a bundle in the run's repository, unless it or a newer one is there."""
+    from export.repository import publish
 
-    Args:
-        bundle: its directory.
-        run: whose keys sign.
-        repository: by default the run's.
-    """
-    from export.archive import pack
-    from export.repository import publish, published
-
-    repository = repository or run.repository
-    digest = hashlib.sha256(pack(bundle)).hexdigest()
-    return published(repository, run.keys, digest) or publish(bundle, repository, run.keys)
+    if read_manifest(bundle).bundle_version > newest_published(run):
+        publish(bundle, run.repository, run.keys)
 
 
 def load_published(folder: Path) -> Published:
@@ -40,12 +31,15 @@ def load_published(folder: Path) -> Published:
     try:
         return msgspec.json.decode((folder / RESULT).read_bytes(), type=Published)
     except (OSError, msgspec.DecodeError) as error:
-        raise RunError(f"{folder} holds no publication ({error}): run pocketrec publish") from None
+        raise RunError(f"{folder} holds no publication ({error}): run pocketrec demo") from None
 
 
 def _work(context: StepContext) -> None:
-    done = publish_once(context.inputs[EXPORT.name] / BUNDLE, context.run)
-    shutil.copytree(context.run.repository, context.folder / REPOSITORY)
+    from export.repository import publish
+
+    bundle = context.inputs[EXPORT.name] / BUNDLE
+    release(bundle, context.run)
+    done = publish(bundle, context.folder / REPOSITORY, context.run.keys)
     (context.folder / RESULT).write_bytes(msgspec.json.encode(done))
 
 

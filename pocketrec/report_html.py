@@ -224,7 +224,8 @@ def _profile(results: Results, login: str) -> dict[str, object]:
     colours = {"phone": charts.MODEL, "till": charts.BASELINE, "both": charts.TEACHER}
     return {
         "login": login,
-        "owners": results.simulation.report.owners[login],
+        "phone_owner": _short(home.login),
+        "till_owner": _short(home.card),
         "orders": len(summary.orders),
         "items": len(item_activities(summary)),
         "top": [
@@ -246,6 +247,12 @@ def _profile(results: Results, login: str) -> dict[str, object]:
         "flow": {FLOW_WORDS[channel]: orders[channel] for channel in FLOW},
         "household": home.household_id,
     }
+
+
+def _short(owner: str) -> str:
+    """An owner's kind and the beginning of their pseudonym."""
+    kind, _, value = owner.partition(":")
+    return f"{kind} {value[:8]}…"
 
 
 def _flow(baskets: Iterable[Basket], held: Mapping[str, object]) -> Counter[str]:
