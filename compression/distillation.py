@@ -28,12 +28,12 @@ GRADIENT_NORM = 1.0
 class DistillationRecipe:
     steps: int = 500
     batch: int = 256
-    rate: float = 3e-3  # of the encoders
-    table_rate: float = 1e-3  # of the item table, which starts as the teacher's
+    rate: float = 4e-3  # of the encoders
+    table_rate: float = 4e-3  # of the item table, which starts as the teacher's
     adapter_rate: float = 1e-3
-    query_weight: float = 1.0
+    query_weight: float = 0.2
     history_weight: float = 1.0
-    new_item_weight: float = 2.0
+    new_item_weight: float = 4.0
     basket_weight: float = 1.0
     quantize_from: float = 0.5  # share of the steps after which the table is trained on its int8 grid
     sparsity: float = 0.5  # of the encoders' dense weights at the end; 0: not pruned

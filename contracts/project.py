@@ -116,8 +116,8 @@ class Model(Section, frozen=True):
 class Teacher(Section, frozen=True):
     """The sequence model that trains centrally and teaches the device model."""
 
-    examples: Annotated[int, Meta(ge=1, le=10_000_000, description="baskets that are learned from")] = 30_000
-    steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 700
+    examples: Annotated[int, Meta(ge=1, le=10_000_000, description="baskets that are learned from")] = 24_000
+    steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 300
 
 
 class Compression(Section, frozen=True):

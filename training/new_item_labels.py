@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 from training.baselines.popularity import purchase_counts
@@ -69,9 +70,6 @@ class NewItemLabeller:
         """The best `LABELS` items of each row and their shares."""
         found = self.scores(weights, person)
         kept = min(LABELS, found.shape[1] - 1)
-        best = np.argpartition(-found, kept, axis=1)[:, :kept]
-        order = np.argsort(-np.take_along_axis(found, best, axis=1), axis=1, kind="stable")
-        best = np.take_along_axis(best, order, axis=1)
-        share = np.take_along_axis(found, best, axis=1)
-        share = share / np.maximum(share.sum(1, keepdims=True), 1e-12)
-        return NewItemLabels(best.astype(np.int32), share.astype(np.float32))
+        share, best = torch.from_numpy(found).topk(kept, dim=1)
+        share = share / share.sum(1, keepdim=True).clamp(min=1e-12)
+        return NewItemLabels(best.numpy().astype(np.int32), share.numpy())
