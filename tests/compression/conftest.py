@@ -1,6 +1,8 @@
 """Small device models; TensorFlow is loaded once."""
 
 import os
+import runpy
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -54,3 +56,9 @@ def model() -> DeviceModel:
 @pytest.fixture(scope="session")
 def make() -> dict:
     return {"spec": spec_of, "model": model_of, "feed": feed_of}
+
+
+@pytest.fixture(scope="session")
+def logs():
+    """Makes small prepared logs, as the tests of training have them."""
+    return runpy.run_path(str(Path(__file__).parents[1] / "training" / "conftest.py"))["Logs"]()

@@ -52,6 +52,8 @@ class Logs:
                 chosen = {draw.choice(favourites) if draw.random() < 0.5 else draw.randint(1, items) for _ in range(4)}
                 found.append(Logs.basket(person, moment, sorted(chosen)))
             found.append(Logs.basket(person, found[-1].time_ms, [draw.randint(1, items)]))
+        for moment in (START_MS, TRAIN_END_MS, VALIDATION_END_MS):  # there is something to predict in every part
+            found.append(Logs.basket(0, moment, [draw.randint(1, items)]))
         return found
 
     @staticmethod

@@ -76,7 +76,7 @@ def test_training_lowers_both_losses_and_repeats_exactly(small):
 
 
 def test_labels_are_new_to_the_person_and_shares_sum_to_one(small):
-    prepared, examples, labels = small
+    _prepared, examples, labels = small
     for row, history in enumerate(examples.histories.items):
         counted = labels.share[row] > 0
         assert not set(labels.items[row][counted]) & set(history[history > 0])
@@ -98,7 +98,7 @@ def test_soft_labels_are_the_teachers_answers_and_survive_the_disk(small, tmp_pa
     loaded = load_soft_labels(tmp_path)
     for name, value in vars(soft).items():
         assert np.array_equal(getattr(loaded, name), value)
-    scores, items, own = teacher.parts(examples.histories)
+    scores, _items, own = teacher.parts(examples.histories)
     assert np.allclose(soft.history_scores, own.numpy(), atol=1e-5)
     assert np.allclose(soft.query @ soft.vectors.T + soft.popularity, scores.numpy(), atol=1e-4)
     with pytest.raises(RunError, match="holds no soft labels"):
