@@ -47,6 +47,14 @@ class Task:
         drawn = np.random.default_rng(seed).permutation(people)[:count]
         return self.subset(np.flatnonzero(np.isin(self.cases.person, drawn)))
 
+    def one_of_each(self, count: int, seed: int) -> "Task":
+        """The task of at most `count` cases, of as many people where there are so many, else of further baskets."""
+        order = np.random.default_rng(seed).permutation(len(self.cases))
+        _, first = np.unique(self.cases.person[order], return_index=True)
+        first.sort()
+        further = np.setdiff1d(np.arange(len(order)), first)
+        return self.subset(np.sort(order[np.concatenate([first, further])[:count]]))
+
 
 def test_task(prepared: Prepared, segments: Segments, history_length: int) -> Task:
     """The next-basket task of the test weeks."""

@@ -99,7 +99,8 @@ def _work(context: StepContext) -> None:
         shipped, fp32 = Path(temporary, "shipped"), Path(temporary, "fp32")
         convert(model, {"shipped": (shipped, ARTIFACTS), "fp32": (fp32, COMPARED)}, context.progress)
         evaluators = {name: open_evaluator(shipped / name) for name in ARTIFACTS}
-        feeds = list(task.anything[:PARITY_HISTORIES].feeds())
+        compared = task.one_of_each(PARITY_HISTORIES, seed)
+        feeds = list(compared.anything.feeds())
         artifacts = {
             name: Artifact(
                 bytes=size_of(shipped / name),
@@ -109,7 +110,7 @@ def _work(context: StepContext) -> None:
             )
             for name, evaluator in evaluators.items()
         }
-        parity, ndcg_loss = _parity(model, task, fp32, evaluators, seed, context.progress)
+        parity, ndcg_loss = _parity(model, compared, fp32, evaluators, seed, context.progress)
         _check_adapter(model, shipped / TRAINABLE_TFLITE)
         fp32_bytes = {name: size_of(fp32 / name) for name in COMPARED}
         metrics = evaluate_artifacts({name: evaluators[name] for name in EVALUATED}, task, context.progress)
@@ -160,16 +161,14 @@ def _parity(
     from pocketrec.artifact_quality import Recorded, ndcg_of
     from training.evaluation import by_person, estimate
 
-    rows = np.arange(min(PARITY_HISTORIES, len(task.cases)))
-    chosen = task.subset(rows)
     exact = {name: Recorded(open_evaluator(fp32 / name)) for name in COMPARED}
     shipped = {name: Recorded(evaluators[name]) for name in COMPARED}
     parity = measure_parity(
-        model, chosen.anything.feeds(), exact, shipped, lambda done: progress("parity", done, len(rows))
+        model, task.anything.feeds(), exact, shipped, lambda done: progress("parity", done, len(task.cases))
     )
 
     def people(recorded: Recorded) -> np.ndarray:
-        return by_person(ndcg_of(recorded.tops, chosen.cases), chosen.cases.person, task.people)
+        return by_person(ndcg_of(recorded.tops, task.cases), task.cases.person, task.people)
 
     return parity, {name: estimate(people(exact[name]) - people(shipped[name]), seed) for name in COMPARED}
 

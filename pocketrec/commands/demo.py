@@ -24,5 +24,8 @@ def demo(project: ProjectFileOption = None, run: RunOption = None, as_json: Json
     from pocketrec.output import emit
 
     done = demonstrate(project, run)
-    emit(done.report if as_json else summary(done), as_json)
+    if not as_json:
+        emit(summary(done), as_json)
     done.check()
+    if as_json:
+        emit(done.report, as_json)

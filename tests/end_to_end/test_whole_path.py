@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -68,16 +69,29 @@ def demo(folder: Path) -> "subprocess.Popen[str]":
         return subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=stderr, text=True)
 
 
-def kill_while_working_on(step: str, folder: Path) -> None:
-    """kill -9 as soon as a step is under way."""
+def kill_when_there_is(file: str, folder: Path) -> None:
+    """kill -9 as soon as a file of the run directory has been written."""
     process = demo(folder)
     give_up = time.monotonic() + FINISH_SECONDS
-    while not (folder / "runs" / "slice" / f".{step}.partial").exists():
+    while not (folder / "runs" / "slice" / file).exists():
         assert process.poll() is None, (folder / "stderr").read_text()
         assert time.monotonic() < give_up
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    while mentioned(str(folder)):  # its server must end with it
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+
+
+def mentioned(text: str) -> list[str]:
+    """Processes with a text in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may have ended
+            if text.encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +100,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("slice")
     log().write_csv(folder / "sales.csv")
     (folder / "pocketrec.toml").write_text(PROJECT)
-    kill_while_working_on("train", folder)
-    kill_while_working_on("simulate", folder)
+    kill_when_there_is(".train.partial", folder)
+    kill_when_there_is(".simulate.partial/server/sync.sqlite", folder)
     assert not (folder / "runs" / "slice" / "simulate").exists()
     process = demo(folder)
     assert process.wait(FINISH_SECONDS) == 0, (folder / "stderr").read_text()

@@ -86,6 +86,15 @@ def test_a_subset_of_people_keeps_all_of_their_baskets(prepared: Prepared, task:
     assert (task.of_some_people(10_000, seed=3).cases.baskets == task.cases.baskets).all()
 
 
+@pytest.mark.parametrize("count", [5, 11, 30])
+def test_the_histories_compared_are_of_as_many_people_as_there_are(task: Task, count: int) -> None:
+    some = task.one_of_each(count, seed=3)
+    assert len(some.cases) == count
+    assert len(np.unique(some.cases.person)) == min(count, len(np.unique(task.cases.person)))
+    assert (np.diff(some.cases.baskets) > 0).all()
+    assert np.isin(some.cases.baskets, task.cases.baskets).all()
+
+
 def test_popularity_of_segments_counts_central_people_before_the_test_weeks(prepared: Prepared) -> None:
     segments = fit_segments(prepared, 1)
     contents = catalogue_contents(prepared, segments)
