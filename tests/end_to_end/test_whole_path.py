@@ -79,18 +79,18 @@ def kill_when_there_is(file: str, folder: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    while mentioned(str(folder)):  # its server must end with it
+    while at_work_in(folder):  # its server must end with it
         assert time.monotonic() < give_up
         time.sleep(0.1)
 
 
-def mentioned(text: str) -> list[str]:
-    """Processes with a text in their command line."""
+def at_work_in(folder: Path) -> list[str]:
+    """Processes whose working directory is a folder."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it may have ended
-            if text.encode() in (folder / "cmdline").read_bytes():
-                found.append(folder.name)
+            if (process / "cwd").readlink() == folder:
+                found.append(process.name)
     return found
 
 
