@@ -44,14 +44,14 @@ def quality_chart(rows: Sequence[Row], title: str) -> str:
 
 
 def size_chart(rows: Sequence[Row]) -> str:
-    """Size against quality; rows: name, kind, bytes, value, low, high."""
+    """Size against quality; rows: name, kind, megabytes, value, low, high, and by how many pixels to lower the name."""
     import altair as alt
 
     base = alt.Chart(alt.Data(values=list(rows))).encode(
         x=alt.X(
             "megabytes:Q",
             title="megabytes",
-            scale=alt.Scale(type="log", padding=30),
+            scale=alt.Scale(type="log", nice=False, padding=70),
             axis=alt.Axis(tickCount=6, format="~g"),
         ),
         color=_kinds("kind"),
@@ -59,10 +59,13 @@ def size_chart(rows: Sequence[Row]) -> str:
     y = alt.Y("low:Q", title="NDCG@10, all items", scale=alt.Scale(zero=False))
     lines = base.mark_rule(strokeWidth=2).encode(y=y, y2="high:Q")
     points = base.mark_point(filled=True, size=110, opacity=1).encode(y="value:Q")
-    labels = base.mark_text(align="left", dx=9, fontSize=11).encode(
-        y="value:Q", text="name:N", color=alt.value(INK), yOffset=alt.YOffset("lift:Q", scale=None)
-    )
-    return _svg(alt.layer(lines, points, labels).properties(width=WIDTH - 220, height=230))
+    labels = [
+        base.transform_filter(alt.datum.lift == lift)
+        .mark_text(align="left", dx=9, dy=lift, fontSize=11)
+        .encode(y="value:Q", text="name:N", color=alt.value(INK))
+        for lift in sorted({int(_number(row["lift"])) for row in rows})
+    ]
+    return _svg(alt.layer(lines, points, *labels).properties(width=WIDTH - 130, height=230))
 
 
 def latency_chart(rows: Sequence[Row]) -> str:

@@ -1,5 +1,6 @@
 """`report.html`: a run for people to look at, in one page that needs nothing else."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -207,8 +208,14 @@ def _timeline_chart(timeline: list[TimelineEntry]) -> str:
 def _story(timeline: list[TimelineEntry]) -> dict[str, object]:
     """The same life in numbers, and its rarer moments in words."""
     counted = Counter(entry.kind.value for entry in timeline)
-    rare = [entry.text for entry in timeline if entry.kind in (Moment.BUNDLE, Moment.ROUND)]
+    rare = [_readable(entry.text) for entry in timeline if entry.kind in (Moment.BUNDLE, Moment.ROUND)]
     return {"counts": dict(counted), "moments": rare}
+
+
+def _readable(text: str) -> str:
+    """An entry with a round's long number cut short, and the digits of large numbers in groups."""
+    short = re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24}\b", r"\1", text)
+    return re.sub(r"\b\d{5,7}\b", lambda found: f"{int(found[0]):,}", short)
 
 
 def _profile(results: Results, login: str) -> dict[str, object]:
@@ -252,7 +259,7 @@ def _profile(results: Results, login: str) -> dict[str, object]:
 def _short(owner: str) -> str:
     """An owner's kind and the beginning of their pseudonym."""
     kind, _, value = owner.partition(":")
-    return f"{kind} {value[:8]}…"
+    return f"{kind} {value[:8]}"
 
 
 def _flow(baskets: Iterable[Basket], held: Mapping[str, object]) -> Counter[str]:
