@@ -170,9 +170,8 @@ def _finish(
 
     finished = model.frozen("int8")
     validation, people = next_basket_cases(prepared, VALIDATION), len(prepared.pseudonym)
-    if len(validation):
-        parts = _parts(finished, histories(validation))
-        finished.adapter["copy_offset"].assign_add([best_offset(parts, validation, people)])
+    parts = _parts(finished, histories(validation))
+    finished.adapter["copy_offset"].assign_add([best_offset(parts, validation, people)])
     version = save_device_model(finished, folder, recipe_name(settings.recipe))
     cases = next_basket_cases(prepared, TEST)
     found = evaluate_device_model(finished, histories(cases), cases, people, progress)

@@ -20,10 +20,6 @@ from torch import nn
 from training.histories import Histories
 from training.prepared import Items
 
-torch.set_flush_denormal(True)
-"""Gradients of rare items underflow, and arithmetic on denormal numbers took 12 times as long here. It must come before
-the first parallel operation of the process, because threads take the setting from the one that starts them."""
-
 DAY, WEEK = 24.0, 168.0  # hours
 NUMBERS = 4
 

@@ -78,8 +78,6 @@ def train(prepared: Prepared, folder: Path, settings: TrainSettings, seed: int, 
 def _calibrate(teacher: Teacher, prepared: Prepared, length: int, segments: Segments) -> None:
     """Set the copy head's height on the validation weeks."""
     cases = next_basket_cases(prepared, VALIDATION)
-    if not len(cases):
-        return
     histories = histories_of(prepared, cases.baskets, length, context_of(prepared, cases.baskets, segments))
     offset = best_offset(lambda rows: teacher.parts(histories[rows]), cases, len(prepared.pseudonym))
     with torch.no_grad():
