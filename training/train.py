@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class TrainSettings:
     history_length: int = 256  # L
-    examples: int = 24_000  # baskets to learn from
+    examples: int = 30_000  # baskets to learn from
     recipe: TeacherRecipe = field(default_factory=TeacherRecipe)
 
 
