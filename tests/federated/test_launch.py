@@ -33,12 +33,16 @@ def _mention(text: str) -> list[int]:
 
 
 class Proxy:
-    """Counts who tries to leave the machine through the proxy that the environment names."""
+    """Notes who tries to leave the machine through the proxy that the environment names.
+
+    Only what a proxy is asked for counts (RFC 9112, section 3.2): on a busy machine a stranger may knock at a port that
+    was another server's a moment before.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.calls = 0
+        self.calls: list[bytes] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -47,8 +51,15 @@ class Proxy:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            self.calls += 1
-            connection.close()
+            with connection:
+                connection.settimeout(5)
+                try:
+                    asked = connection.recv(1024).split(b"\r\n")[0]
+                except OSError:
+                    continue
+            method, _, target = asked.partition(b" ")
+            if method == b"CONNECT" or target.startswith((b"http://", b"https://")):
+                self.calls.append(asked)
 
     def close(self) -> None:
         self._socket.close()
@@ -85,7 +96,7 @@ def test_a_round_over_real_processes(tmp_path, settings_of, fleet, proxy, monkey
     assert report.adapter_before == settings.adapter
     assert len(report.adapter_after) == len(settings.adapter)
     assert report.adapter_after != report.adapter_before
-    assert proxy.calls == 0, "something tried to leave the machine"
+    assert proxy.calls == [], "something tried to leave the machine"
     assert list(runtime.iterdir()) == [], "keys were left behind"
     assert processes_that_mention(str(runtime)) == []
 
