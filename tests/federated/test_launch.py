@@ -14,8 +14,8 @@ from federated.ledger import ledger_epsilon, read_ledger
 
 
 def processes_that_mention(text: str) -> list[int]:
-    """Processes with a text in their command line, once those that are ending have had ten seconds to end."""
-    give_up = time.monotonic() + 10
+    """Processes with a text in their command line, once those that are ending have had a minute to end."""
+    give_up = time.monotonic() + 60
     while (found := _mention(text)) and time.monotonic() < give_up:
         time.sleep(0.1)
     return found
