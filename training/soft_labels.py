@@ -4,6 +4,7 @@ Queries (hidden states) and the scores of each history's items are the teacher's
 teacher was trained towards.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +57,15 @@ def make_soft_labels(teacher: Teacher, examples: Examples, labels: NewItemLabels
     )
 
 
-def label_new_items(labeller: NewItemLabeller, examples: Examples, progress: object = None) -> NewItemLabels:
-    """Soft labels of new items for every example."""
+def label_new_items(
+    labeller: NewItemLabeller, examples: Examples, progress: Callable[[int, int], None] | None = None
+) -> NewItemLabels:
+    """Soft labels of new items for every example; `progress` is called with examples done and all examples."""
     weights, person = examples.weights(), examples.prepared.basket_person[examples.baskets]
     parts = []
     for first in range(0, len(examples), BATCH):
         parts.append(labeller.labels(weights[first : first + BATCH], person[first : first + BATCH]))
-        if callable(progress):
+        if progress:
             progress(min(first + BATCH, len(examples)), len(examples))
     return NewItemLabels(np.concatenate([part.items for part in parts]), np.concatenate([part.share for part in parts]))
 
