@@ -26,12 +26,12 @@ GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True)
 class DistillationRecipe:
-    steps: int = 700
+    steps: int = 450
     batch: int = 256
     rate: float = 4e-3  # of the encoders
     table_rate: float = 4e-3  # of the item table, which starts as the teacher's
     adapter_rate: float = 1e-3
-    query_weight: float = 0.2
+    query_weight: float = 0.5
     history_weight: float = 1.0
     new_item_weight: float = 4.0
     basket_weight: float = 1.0
@@ -74,6 +74,8 @@ def _losses(model: DeviceModel, batch: dict[str, tf.Tensor], drop: float) -> tup
     new = scores + masked + padding
     labelled = tf.gather(new, batch["label_place"], batch_dims=1)
     new_items = tf.reduce_sum(batch["label_share"] * (tf.reduce_logsumexp(new, 1, keepdims=True) - labelled), -1)
+    # Who bought which new item would be learned by heart: of new items, baskets teach the copy head's height alone.
+    new, scores = tf.stop_gradient(new), tf.stop_gradient(scores)
     everything = tf.concat([own, new - tf.where(batch["candidates"] > 0, batch["correction"], 0.0)], axis=1)
     total = tf.reduce_logsumexp(everything, axis=1, keepdims=True)
     wanted = tf.gather(tf.concat([own, scores], axis=1), batch["target_place"], batch_dims=1)

@@ -22,7 +22,7 @@ FINAL_RATE = 0.02  # of the learning rate, where the cosine ends
 @dataclass(frozen=True)
 class TeacherRecipe:
     shape: TeacherShape = field(default_factory=TeacherShape)
-    steps: int = 350
+    steps: int = 300
     batch: int = 256
     rate: float = 5e-3
     copy_rate: float = 1e-3  # of the copy head, which starts from frequency and needs only be refined

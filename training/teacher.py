@@ -105,6 +105,11 @@ class Teacher(nn.Module):
             self.copy_linear.weight[0, 0] = 1.0  # the logarithm of the count
             self.copy_linear.weight[0, NUMBERS + 1] = 1.0
 
+    def start_from(self, vectors: NDArray[np.float32]) -> None:
+        """Add item vectors, float32 [items + 1, width], to the random ones that training would start from."""
+        with torch.no_grad():
+            self.own.weight += torch.from_numpy(vectors)
+
     def catalogue(self) -> torch.Tensor:
         """float32 [items + 1, width]: the vector of every item."""
         vectors = self.own.weight

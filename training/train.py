@@ -24,6 +24,7 @@ from training.people_quality import save_people_quality
 from training.prepared import Prepared
 from training.segments import Segments, fit_segments
 from training.soft_labels import label_new_items, make_soft_labels, save_soft_labels
+from training.spectral_start import spectral_vectors
 from training.teacher import Teacher, TeacherShape, attribute_codes
 
 TEACHER = "teacher.pt"
@@ -63,6 +64,8 @@ def train(prepared: Prepared, folder: Path, settings: TrainSettings, seed: int, 
     )
     torch.manual_seed(seed)
     teacher = Teacher(settings.recipe.shape, attribute_codes(prepared.items), purchase_counts(prepared))
+    start = spectral_vectors(labels, teacher.popularity.numpy(), settings.recipe.shape.width, seed)
+    teacher.start_from(start)
     fit_teacher(
         teacher, settings.recipe, examples, labels, seed, lambda done, total: progress("train the teacher", done, total)
     )

@@ -15,7 +15,8 @@ SHARPNESS = 2  # a neighbour's vote is its cosine to this power, chosen likewise
 class UserKnn(Baseline):
     name = "user_knn"
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, neighbours: int = NEIGHBOURS) -> None:
+        self._kept = neighbours
         damped = person_matrix(prepared)
         damped.data = np.log1p(damped.data)
         people = np.bincount(damped.indices, minlength=damped.shape[1])
@@ -35,7 +36,7 @@ class UserKnn(Baseline):
         history.data = np.log1p(history.data)
         cosine = (self._normalised(history) @ self._unit.T).toarray()
         cosine[np.arange(len(rows)), cases.person[rows]] = 0.0
-        kept = min(NEIGHBOURS, cosine.shape[1] - 1)
+        kept = min(self._kept, cosine.shape[1] - 1)
         bound = -np.partition(-cosine, kept, axis=1)[:, kept][:, None]
         votes = np.where(cosine > bound, cosine, 0.0) ** SHARPNESS
         return (votes / np.maximum(votes.sum(1, keepdims=True), 1e-12)).astype(np.float32)
