@@ -134,7 +134,7 @@ def build_query_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     pooled = tf_keras.Input((spec.width,), name="pooled")
     hidden = dense(2 * spec.width, activation=gelu, name="query_in")(pooled)
     mixed = tf_keras.layers.Add(name="query_sum")([pooled, dense(spec.width, name="query_mix")(hidden)])
-    # From 0, so that a new model answers with popularity: the item vectors it starts with are long, a random query far off.
+    # From 0: a new model answers with popularity, where a random query would be far off among vectors that are known.
     query = dense(spec.width, kernel_initializer="zeros", name="query_out")(
         tf_keras.layers.LayerNormalization(epsilon=1e-5, name="query_norm")(mixed)
     )

@@ -6,12 +6,14 @@ summary, and a person is the merge of their owners' summaries. Purchases with an
 order line and joined by maximum: the same order seen by a phone and a till counts once.
 
 Counts fade with a half-life. Fading by subtraction would depend on when it is done; forward decay (Cormode, Shkapenyuk,
-Srivastava and Xu, ICDE 2009) instead lets newer events weigh more, as an exact integer, and scales on read.
+Srivastava and Xu, ICDE 2009) instead lets newer events weigh more, as an exact integer, and scales on read. Weights
+that double for ever outgrow any integer; so they start again in every era, and an activity has one sum for each.
 """
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal, localcontext
 from functools import reduce
+from operator import add
 
 import msgspec
 
@@ -19,8 +21,9 @@ from contracts.events import EVENT_CODES, Event, EventType
 
 HOUR_MS = 3_600_000
 HALF_LIFE_HOURS = 120 * 24  # the half-life with which a household's own frequency predicts its next basket best
-EPOCH_HOUR = 394_488  # 2015-01-01T00:00Z in hours since 1970; events before it weigh as if at it
-UNIT = 2**20  # the weight of one purchase at EPOCH_HOUR
+ERA_HALF_LIVES = 8
+ERA_HOURS = ERA_HALF_LIVES * HALF_LIFE_HOURS  # some 2.6 years; eras are counted from 1970
+UNIT = 2**20  # the weight of one purchase at the begin of an era; at its end 2**28, so that 64 bits hold 2**35 of them
 
 TYPE_SHARE: dict[EventType, int] = {  # weight of one event in 1/64 of a purchase
     EventType.IMPRESSION: 0,
@@ -50,21 +53,49 @@ def _octave() -> tuple[int, ...]:
 _OCTAVE = _octave()
 
 
+Weights = tuple[tuple[int, int], ...]  # (era, weight), eras increasing
+
+
+def era_of(hour: int) -> int:
+    return hour // ERA_HOURS
+
+
 def weight_at(hour: int) -> int:
-    """The forward-decay weight of one purchase in an hour (hours since 1970), an exact integer."""
-    octaves, rest = divmod(max(hour - EPOCH_HOUR, 0), HALF_LIFE_HOURS)
+    """The forward-decay weight of one purchase in an hour (hours since 1970), exact, in units of the hour's era."""
+    octaves, rest = divmod(hour % ERA_HOURS, HALF_LIFE_HOURS)
     return _OCTAVE[rest] << octaves
+
+
+def weights_at(hour: int) -> Weights:
+    """One purchase in an hour (hours since 1970)."""
+    return ((era_of(hour), weight_at(hour)),)
+
+
+def weigh(weights: Weights, era: int) -> int:
+    """Weights of several eras as one exact integer, in units of an era that is later than none of them."""
+    return sum(weight << ERA_HALF_LIVES * (own - era) for own, weight in weights)
+
+
+def fading_count(weights: Weights, now_hour: int) -> float:
+    """Weights of several eras in purchases made now (hours since 1970): each purchase fades with HALF_LIFE_HOURS."""
+    now = weights_at(now_hour)
+    first = min(era for era, _ in weights + now)
+    return weigh(weights, first) / weigh(now, first)
 
 
 class Activity(msgspec.Struct, frozen=True, array_like=True):
     """What one owner did with one item, purchases with an order number left aside."""
 
-    weight: int  # sum of weight_at(hour) * TYPE_SHARE / 64
+    weights: Weights  # sums of weight_at(hour) * TYPE_SHARE / 64
     last_hour: int  # hours since 1970 of the latest event
     event: int  # EVENT_CODES of the strongest event
 
     def __or__(self, other: "Activity") -> "Activity":
-        return Activity(self.weight + other.weight, max(self.last_hour, other.last_hour), max(self.event, other.event))
+        return Activity(
+            tuple(sorted(_join(dict(self.weights), dict(other.weights), add).items())),
+            max(self.last_hour, other.last_hour),
+            max(self.event, other.event),
+        )
 
 
 class OrderLine(msgspec.Struct, frozen=True, array_like=True):
@@ -131,7 +162,7 @@ def summary_of(event: Event, hour: int) -> Summary:
     if not TYPE_SHARE[event.type]:  # being shown something is no sign of interest, nor is taking it out of the cart
         return EMPTY
     weight = weight_at(hour) * TYPE_SHARE[event.type] // 64
-    return Summary(items={event.item_id: Activity(weight, hour, EVENT_CODES[event.type])})
+    return Summary(items={event.item_id: Activity(((era_of(hour), weight),), hour, EVENT_CODES[event.type])})
 
 
 def summarize(events: Iterable[tuple[Event, int]]) -> Summary:
@@ -154,8 +185,8 @@ def item_activities(summary: Summary) -> dict[str, Activity]:
     purchase = EVENT_CODES[EventType.PURCHASE]
     for lines in summary.orders.values():
         for item, line in lines.items():
-            weight = 0 if line.refunded or not line.quantity else weight_at(line.hour)
-            activity = Activity(weight, line.hour, purchase)
+            kept = line.quantity and not line.refunded
+            activity = Activity(weights_at(line.hour) if kept else (), line.hour, purchase)
             folded[item] = folded[item] | activity if item in folded else activity
     return folded
 
@@ -172,16 +203,16 @@ def history_of(summary: Summary, now_hour: int, length: int, index: Callable[[st
         length: the model's L.
         index: item id -> dense catalogue index, 0 where the catalogue lacks the item.
     """
-    known = [(index(item), activity) for item, activity in item_activities(summary).items() if activity.weight]
+    known = [(index(item), activity) for item, activity in item_activities(summary).items() if activity.weights]
+    first = min((era for _, activity in known for era, _ in activity.weights), default=0)
     ranked = sorted(
-        ((number, activity) for number, activity in known if number),
-        key=lambda pair: (-pair[1].weight, -pair[1].last_hour, pair[0]),
+        ((number, weigh(activity.weights, first), activity) for number, activity in known if number),
+        key=lambda entry: (-entry[1], -entry[2].last_hour, entry[0]),
     )[:length]
-    ranked.sort(key=lambda pair: (pair[1].last_hour, pair[1].weight, -pair[0]))
-    scale = weight_at(now_hour)
+    ranked.sort(key=lambda entry: (entry[2].last_hour, entry[1], -entry[0]))
     return History(
-        items=tuple(number for number, _ in ranked),
-        events=tuple(activity.event for _, activity in ranked),
-        counts=tuple(activity.weight / scale for _, activity in ranked),
-        ages=tuple(float(max(now_hour - activity.last_hour, 0)) for _, activity in ranked),
+        items=tuple(number for number, _, _ in ranked),
+        events=tuple(activity.event for _, _, activity in ranked),
+        counts=tuple(fading_count(activity.weights, now_hour) for _, _, activity in ranked),
+        ages=tuple(float(max(now_hour - activity.last_hour, 0)) for _, _, activity in ranked),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from contracts.bundle import TFLITE
-from contracts.summary import item_activities, weight_at
+from contracts.summary import fading_count, item_activities
 from device_sim.phone import Moment, TimelineEntry
 from device_sim.plan import Basket
 from export.templates import estimate, size
@@ -226,7 +226,7 @@ def _profile(results: Results, login: str) -> dict[str, object]:
     items = results.prepared.items
     place = {item: number for number, item in enumerate(items.item_id)}
     now = plan.ends_ms // 3_600_000
-    ranked = sorted(item_activities(summary).items(), key=lambda pair: -pair[1].weight)[:TOP_ITEMS]
+    ranked = sorted(item_activities(summary).items(), key=lambda pair: -fading_count(pair[1].weights, now))[:TOP_ITEMS]
     orders = _flow(home.baskets, summary.orders)
     colours = {"phone": charts.MODEL, "till": charts.BASELINE, "both": charts.TEACHER}
     return {
@@ -239,7 +239,7 @@ def _profile(results: Results, login: str) -> dict[str, object]:
             {
                 "name": items.name[place[item]].title() or item,
                 "category": items.category[place[item]].title(),
-                "count": activity.weight / weight_at(now),
+                "count": fading_count(activity.weights, now),
                 "days": (now - activity.last_hour) / 24,
             }
             for item, activity in ranked

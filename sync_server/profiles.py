@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
+from contracts.codec import decode, encode
 from contracts.consent import Consent, Purpose
-from contracts.summary import EMPTY, Activity, OrderLine, Summary, merge
+from contracts.summary import EMPTY, Activity, OrderLine, Summary, Weights, merge
 from contracts.sync import ProfileDelta
 from sync_server import consents
 from sync_server.people import Owner, family
@@ -35,7 +36,11 @@ def add(connection: Connection, additions: Mapping[int, Summary], stamp: int) ->
         for item in sorted(added.items):
             activity = merged.items[item]
             key = {"owner_id": owner_id, "item_id": item, "stamp": stamp}
-            values = {"weight": str(activity.weight), "last_hour": activity.last_hour, "event": activity.event}
+            values = {
+                "weights": encode(activity.weights).decode(),
+                "last_hour": activity.last_hour,
+                "event": activity.event,
+            }
             activities.append(key | values)
         for order, item in sorted((order, item) for order, bought in added.orders.items() for item in bought):
             key = {"owner_id": owner_id, "order_id": order, "item_id": item, "stamp": stamp}
@@ -97,7 +102,7 @@ def _read(connection: Connection, items: ColumnElement[bool], orders: ColumnElem
     """The rows that two conditions choose, those of several owners merged."""
     activities: dict[str, Activity] = {}
     for row in connection.execute(select(item_activities).where(items)):
-        activity = Activity(int(row.weight), row.last_hour, row.event)
+        activity = Activity(decode(row.weights.encode(), Weights), row.last_hour, row.event)
         activities[row.item_id] = activities[row.item_id] | activity if row.item_id in activities else activity
     lines: dict[str, dict[str, OrderLine]] = defaultdict(dict)
     for row in connection.execute(select(order_lines).where(orders)):

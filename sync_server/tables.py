@@ -147,7 +147,7 @@ item_activities = Table(
     metadata,
     Column("owner_id", Key, ForeignKey("owners.id"), primary_key=True),
     Column("item_id", String(128), primary_key=True),
-    Column("weight", Text, nullable=False),  # decimal digits: a weight doubles every 120 days and outgrows 64 bits
+    Column("weights", Text, nullable=False),  # JSON of contracts.summary.Weights
     Column("last_hour", BigInteger, nullable=False),
     Column("event", Integer, nullable=False),
     Column("stamp", BigInteger, nullable=False),

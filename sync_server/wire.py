@@ -98,15 +98,8 @@ _DECOMPRESS = {"zstd": _unzstd, "gzip": _gunzip}
 
 
 def answer(value: object, request: Request, format: str) -> Response:
-    """An answer in the format of the request, compressed where the device takes zstd.
-
-    MessagePack has no integers above 64 bits, which weights outgrow some fifteen years after their epoch: an answer
-    that holds one is JSON, and says so.
-    """
-    try:
-        content = encode(value, format)
-    except OverflowError:
-        content, format = encode(value, JSON), JSON
+    """An answer in the format of the request, compressed where the device takes zstd."""
+    content = encode(value, format)
     headers = {"vary": "accept-encoding"}
     if len(content) >= MIN_COMPRESSED_BYTES and "zstd" in request.headers.get("accept-encoding", ""):
         content = zstandard.compress(content)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.events import EVENT_CODES, EventType
-from contracts.summary import TYPE_SHARE, weight_at
+from contracts.summary import ERA_HALF_LIVES, TYPE_SHARE, era_of, weight_at
 from training.prepared import Prepared
 
 HOURS_OF_WEEK = 168
@@ -58,6 +58,11 @@ class Timeline:
     hour: int
 
 
+def _units(hour: int, oldest: int) -> float:
+    """What an hour's era counts in, in units of the oldest era."""
+    return 2.0 ** (ERA_HALF_LIVES * (era_of(hour) - oldest))
+
+
 def timelines(prepared: Prepared, wanted: NDArray[np.bool_]) -> Iterator[Timeline]:
     """What each wanted basket's person had done strictly before it; another basket of the same moment is not before.
 
@@ -82,12 +87,12 @@ def timelines(prepared: Prepared, wanted: NDArray[np.bool_]) -> Iterator[Timelin
         codes = log.event[rows].astype(np.int32)
         weights, last_hour = np.zeros(len(items)), np.zeros(len(items), np.int64)
         strongest = np.zeros(len(items), np.int32)
-        earlier = first
+        earlier, oldest = first, era_of(int(prepared.basket_hour[first]))
         for basket in first + np.flatnonzero(wanted[first:last]):
             while prepared.basket_time_ms[earlier] < prepared.basket_time_ms[basket]:
                 within = slice(start[earlier] - start[first], start[earlier + 1] - start[first])
                 hour = int(prepared.basket_hour[earlier])
-                counted = np.floor(weight_at(hour) * share[codes[within]])
+                counted = np.floor(weight_at(hour) * share[codes[within]]) * _units(hour, oldest)
                 touched = local[within][counted > 0]
                 np.add.at(weights, touched, counted[counted > 0])
                 last_hour[touched] = hour
@@ -95,7 +100,7 @@ def timelines(prepared: Prepared, wanted: NDArray[np.bool_]) -> Iterator[Timelin
                 earlier += 1
             hour = int(prepared.basket_hour[basket])
             seen = np.flatnonzero(weights)
-            counts = weights[seen] / weight_at(hour)
+            counts = weights[seen] / (weight_at(hour) * _units(hour, oldest))
             yield Timeline(items[seen], counts, last_hour[seen], strongest[seen], int(basket), hour)
 
 

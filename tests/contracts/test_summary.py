@@ -10,21 +10,26 @@ from contracts.codec import FORMATS, decode, encode
 from contracts.events import EVENT_CODES, Event, EventType, Money
 from contracts.summary import (
     EMPTY,
-    EPOCH_HOUR,
+    ERA_HALF_LIVES,
+    ERA_HOURS,
     HALF_LIFE_HOURS,
     UNIT,
     OrderLine,
     Summary,
+    era_of,
+    fading_count,
     history_of,
     item_activities,
     merge,
     summarize,
     summary_of,
+    weigh,
     weight_at,
+    weights_at,
 )
 
 ITEMS = ("milk", "bread", "eggs", "tea")
-NOW = EPOCH_HOUR + 4 * 8766  # hours: four years later
+NOW = 20 * ERA_HOURS + 700  # some hours into an era
 events = st.builds(
     Event,
     device_id=st.just("d"),
@@ -40,7 +45,7 @@ events = st.builds(
     price=st.none() | st.builds(Money, st.integers(-500, 500), st.just("EUR")),
     order_id=st.sampled_from([None, "order-1", "order-2"]),
 )
-happened = st.lists(st.tuples(events, st.integers(EPOCH_HOUR - 100, NOW)), max_size=12)
+happened = st.lists(st.tuples(events, st.integers(NOW - 2 * ERA_HOURS, NOW)), max_size=12)
 summaries = happened.map(summarize)
 
 
@@ -83,18 +88,34 @@ def test_an_order_line_seen_again_by_another_channel_changes_nothing(created):
     assert summarize(created) | summarize(ordered) == summarize(created)
 
 
-@given(st.integers(0, 10**6))
-def test_weights_never_fall_and_double_with_the_half_life(hours):
-    hour = EPOCH_HOUR + hours
-    assert weight_at(hour) <= weight_at(hour + 1)
-    assert weight_at(hour + HALF_LIFE_HOURS) == 2 * weight_at(hour)
-    assert weight_at(EPOCH_HOUR - hours) == weight_at(EPOCH_HOUR) == UNIT
+@given(st.integers(-(10**6), 10**6))
+def test_weights_never_fall_and_double_with_the_half_life_in_every_era(hour):
+    def total(at):
+        return weigh(weights_at(at), era_of(hour))
+
+    assert total(hour) <= total(hour + 1)
+    assert total(hour + HALF_LIFE_HOURS) == 2 * total(hour)
+    assert UNIT <= weight_at(hour) < UNIT << ERA_HALF_LIVES
+
+
+@given(
+    st.dictionaries(st.integers(-3, 30), st.integers(0, 2**40), max_size=4).map(
+        lambda eras: tuple(sorted(eras.items()))
+    ),
+    st.integers(-4, 30).map(lambda e: e * ERA_HOURS),
+)
+def test_a_fading_count_is_the_exact_sum_of_every_era(weights, now):
+    exact = sum(
+        (Fraction(weight, UNIT) * Fraction(2) ** (ERA_HALF_LIVES * (era - era_of(now))) for era, weight in weights),
+        Fraction(0),
+    )
+    assert fading_count(weights, now) == float(exact)
 
 
 @given(st.integers(0, HALF_LIFE_HOURS - 1))
 def test_a_weight_is_the_rounded_power_of_two(hours):
     """round(U * 2^(h/H)) = w means (w - 1/2)^H <= U^H * 2^h <= (w + 1/2)^H, in whole numbers."""
-    weight = weight_at(EPOCH_HOUR + hours)
+    weight = weight_at(ERA_HOURS + hours)
     exact = UNIT**HALF_LIFE_HOURS << hours
     assert (Fraction(2 * weight - 1, 2)) ** HALF_LIFE_HOURS <= exact <= (Fraction(2 * weight + 1, 2)) ** HALF_LIFE_HOURS
 
@@ -121,13 +142,13 @@ def test_an_order_line_holds_what_was_bought_and_whether_it_went_back():
     assert bought.orders == {"order-1": {"milk": OrderLine(NOW, 3, 600)}}
     returned = bought | summary_of(purchase("milk", "order-1", EventType.REFUND), NOW + 5)
     assert returned.orders == {"order-1": {"milk": OrderLine(NOW + 5, 3, 600, refunded=True)}}
-    assert item_activities(returned)["milk"].weight == 0
+    assert not item_activities(returned)["milk"].weights
 
 
 def test_a_purchase_outweighs_what_led_to_it():
     def weight(type):
         activity = summary_of(purchase("milk", type=type), NOW).items.get("milk")
-        return activity.weight if activity else 0
+        return dict(activity.weights)[era_of(NOW)] if activity else 0
 
     assert weight(EventType.PURCHASE) == weight_at(NOW)
     assert weight(EventType.PURCHASE) > weight(EventType.ADD_TO_CART) > weight(EventType.RECOMMENDATION_TAPPED)
@@ -139,14 +160,18 @@ def test_a_purchase_outweighs_what_led_to_it():
 def test_a_history_is_distinct_known_items_of_greatest_weight_in_order_of_time(summary, length):
     catalogue = {"milk": 1, "bread": 2, "eggs": 3}  # tea is not sold any more
     history = history_of(summary, NOW, length, lambda item: catalogue.get(item, 0))
-    weights = {catalogue[item]: one for item, one in item_activities(summary).items() if one.weight and item != "tea"}
+    weights = {catalogue[item]: one for item, one in item_activities(summary).items() if one.weights and item != "tea"}
     assert len(set(history.items)) == len(history.items) == min(length, len(weights))
     assert len(history.items) == len(history.events) == len(history.counts) == len(history.ages)
-    left_out = [weights[item].weight for item in weights if item not in history.items]
+
+    def total(item):
+        return weigh(weights[item].weights, 0)
+
+    left_out = [total(item) for item in weights if item not in history.items]
     for item, event, count, age in zip(history.items, history.events, history.counts, history.ages, strict=True):
-        assert weights[item].weight >= max(left_out, default=0)
+        assert total(item) >= max(left_out, default=0)
         assert (event, age) == (weights[item].event, NOW - weights[item].last_hour)
-        assert count == weights[item].weight / weight_at(NOW)
+        assert count == fading_count(weights[item].weights, NOW)
     assert list(history.ages) == sorted(history.ages, reverse=True)
 
 

@@ -12,7 +12,7 @@ from contracts.consent import Purpose
 from contracts.errors import WireError
 from contracts.events import EventType, Money
 from contracts.rounds import RoundTask
-from contracts.summary import Activity, OrderLine, Summary, history_of, weight_at
+from contracts.summary import Activity, OrderLine, Summary, era_of, history_of, weight_at
 from device_sim.clock import DeviceClock
 from device_sim.device import Happening
 from device_sim.examples import Example, examples_of
@@ -41,7 +41,7 @@ ORDERS = st.dictionaries(
 )
 ITEMS = st.dictionaries(
     st.integers(1, 55).map(str),
-    st.builds(Activity, st.just(weight_at(HOUR) // 4), st.integers(HOUR, HOUR + 30), st.just(5)),
+    st.builds(Activity, st.just(((era_of(HOUR), weight_at(HOUR) // 4),)), st.integers(HOUR, HOUR + 30), st.just(5)),
     max_size=6,
 )
 

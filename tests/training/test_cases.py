@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError
 from contracts.events import EventType
-from contracts.summary import HOUR_MS, weight_at
+from contracts.summary import HOUR_MS, fading_count, weights_at
 from training.cases import TEST, TRAIN, VALIDATION, basket_matrix, next_basket_cases
 
 PHONES = (2, 5)
@@ -34,8 +34,9 @@ def test_it_agrees_with_a_plain_reckoning(logs, seed: int, split: int) -> None:
             continue
         counts: dict[int, float] = {}
         for one in earlier:
+            hour = one.time_ms // HOUR_MS
             for item, _ in one.lines:
-                share = weight_at(one.time_ms // HOUR_MS) / weight_at(basket.time_ms // HOUR_MS)
+                share = fading_count(weights_at(hour), basket.time_ms // HOUR_MS)
                 counts[item] = counts.get(item, 0.0) + share
         expected[number] = (basket.person, {item for item, _ in basket.lines}, counts)
     cases = next_basket_cases(logs.prepared(baskets, phones=PHONES), split)

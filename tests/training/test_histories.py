@@ -9,15 +9,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contracts.events import EVENT_CODES, Event, EventType
-from contracts.summary import EPOCH_HOUR, HALF_LIFE_HOURS, HOUR_MS, History, history_of, item_activities, summarize
+from contracts.summary import (
+    ERA_HOURS,
+    HALF_LIFE_HOURS,
+    HOUR_MS,
+    History,
+    fading_count,
+    history_of,
+    item_activities,
+    summarize,
+)
 from training.histories import HOURS_OF_WEEK, Histories, histories_of, hour_of_week, timelines
 
 LENGTH = 4
-BASE_HOUR = EPOCH_HOUR + 8 * HALF_LIFE_HOURS
-# Whole half-lives apart, so that weights add up to the same in many ways; and before the summary's epoch.
+BASE_HOUR = 18 * ERA_HOURS
+# Whole half-lives apart, so that weights add up to the same in many ways; within an era and across the begin of one.
 hours = st.builds(
     lambda base, halves, more: base + halves * HALF_LIFE_HOURS + more,
-    st.sampled_from([BASE_HOUR, EPOCH_HOUR - HALF_LIFE_HOURS]),
+    st.sampled_from([BASE_HOUR, BASE_HOUR - HALF_LIFE_HOURS]),
     st.integers(0, 3),
     st.sampled_from([0, 0, 0, 1, 200]),
 )
@@ -101,7 +110,7 @@ def test_a_timeline_holds_everything_that_has_a_weight(logs, created) -> None:
         assert line.items.tolist() == sorted(truth)
         assert line.last_hour.tolist() == [truth[item].last_hour for item in sorted(truth)]
         assert line.events.tolist() == [truth[item].event for item in sorted(truth)]
-        order = sorted(truth, key=lambda item: (truth[item].weight, item))
+        order = sorted(truth, key=lambda item: (fading_count(truth[item].weights, line.hour), item))
         assert [int(line.items[at]) for at in np.lexsort((line.items, line.weights))] == order
 
 

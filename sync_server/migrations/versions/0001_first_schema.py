@@ -130,7 +130,7 @@ def upgrade() -> None:
         "item_activities",
         sa.Column("owner_id", KEY, nullable=False),
         sa.Column("item_id", sa.String(length=128), nullable=False),
-        sa.Column("weight", sa.Text(), nullable=False),
+        sa.Column("weights", sa.Text(), nullable=False),
         sa.Column("last_hour", sa.BigInteger(), nullable=False),
         sa.Column("event", sa.Integer(), nullable=False),
         sa.Column("stamp", sa.BigInteger(), nullable=False),
