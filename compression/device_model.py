@@ -134,8 +134,9 @@ def build_query_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     pooled = tf_keras.Input((spec.width,), name="pooled")
     hidden = dense(2 * spec.width, activation=gelu, name="query_in")(pooled)
     mixed = tf_keras.layers.Add(name="query_sum")([pooled, dense(spec.width, name="query_mix")(hidden)])
-    # From 0: a new model answers with popularity, where a random query would be far off among vectors that are known.
-    query = dense(spec.width, kernel_initializer="zeros", name="query_out")(
+    # Small: a new model answers with popularity, where a random query would be far off among vectors that are known.
+    small = tf_keras.initializers.RandomNormal(stddev=0.01)
+    query = dense(spec.width, kernel_initializer=small, name="query_out")(
         tf_keras.layers.LayerNormalization(epsilon=1e-5, name="query_norm")(mixed)
     )
     return tf_keras.Model(pooled, query, name="query_encoder")
@@ -371,8 +372,10 @@ class DeviceModel(tf.Module):
         ]
         shapes = adapter_shapes(spec)
 
-        def get_weights() -> dict[str, tf.Tensor]:
-            return {name: variable.read_value() for name, variable in self.adapter.items()}
+        # TensorFlow Lite's Java API refuses a signature without inputs: `ask` is any number, and comes back as `asked`.
+        def get_weights(ask: tf.Tensor) -> dict[str, tf.Tensor]:
+            values = {name: variable.read_value() for name, variable in self.adapter.items()}
+            return values | {"asked": ask + 0}
 
         def set_weights(*values: tf.Tensor) -> dict[str, tf.Tensor]:
             for variable, value in zip(self.adapter.values(), values, strict=True):
@@ -383,7 +386,7 @@ class DeviceModel(tf.Module):
         untraced = {
             "recommend": (self._recommend, history),
             "train": (self._train, training),
-            "get_weights": (get_weights, []),
+            "get_weights": (get_weights, [tf.TensorSpec((), tf.int32, name="ask")]),
             "set_weights": (set_weights, weights),
         }
         return {

@@ -34,7 +34,7 @@ class Trainer:
 
     def weights(self) -> np.ndarray:
         """The adapter, float32 [d], in the manifest's order."""
-        found = self._get()
+        found = self._get(ask=np.int32(0))
         return np.concatenate([np.ravel(found[name]) for name in self._adapter]).astype("<f4")
 
     def set_weights(self, flat: np.ndarray) -> None:

@@ -60,7 +60,7 @@ def signatures() -> dict[str, Signature]:
     return {
         "recommend": Signature(history, answer),
         "train": Signature(history + batch, (TensorSpec("loss", "float32", ()),)),
-        "get_weights": Signature((), weights),
+        "get_weights": Signature((TensorSpec("ask", "int32", ()),), (*weights, TensorSpec("asked", "int32", ()))),
         "set_weights": Signature(weights, (TensorSpec("ok", "int32", ()),)),
     }
 
@@ -114,9 +114,9 @@ def models() -> dict[str, bytes]:
                 variable.assign_sub(rate * gradient)
             return {"loss": loss}
 
-        @tf.function(input_signature=[])
-        def get_weights(self):
-            return {"bias": self.bias.read_value(), "scale": self.scale.read_value()}
+        @tf.function(input_signature=[tf.TensorSpec((), tf.int32, name="ask")])
+        def get_weights(self, ask):
+            return {"bias": self.bias.read_value(), "scale": self.scale.read_value(), "asked": ask + 0}
 
         @tf.function(
             input_signature=[
