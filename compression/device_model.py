@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from tf_keras.layers import Dense
 
 from compression.item_table import FrozenTable, ItemTable, Storage, TrainableTable
 from contracts.bundle import WISH, WISHES, ContextField
@@ -100,12 +101,8 @@ def _initial_adapter(spec: DeviceModelSpec, rng: np.random.Generator) -> dict[st
     return values
 
 
-def dense(units: int, **options: Any) -> tf_keras.layers.Layer:
-    """A Dense layer; tanh GELU where one is asked, since Core ML's converter has no exact one."""
-    return tf_keras.layers.Dense(units, **options)
-
-
 def gelu(x: tf.Tensor) -> tf.Tensor:
+    """By tanh: Core ML's converter has no exact one."""
     return tf.nn.gelu(x, approximate=True)
 
 
@@ -120,23 +117,23 @@ def build_token_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     """
     vectors = tf_keras.Input((spec.history_length, spec.width), name="vectors")
     features = tf_keras.Input((spec.history_length, FEATURES), name="features")
-    described = dense(spec.width, name="describe_out")(dense(32, activation=gelu, name="describe_in")(features))
+    described = Dense(spec.width, name="describe_out")(Dense(32, activation=gelu, name="describe_in")(features))
     summed = tf_keras.layers.Add(name="token")([vectors, described])
     tokens = tf_keras.layers.LayerNormalization(epsilon=1e-5, name="token_norm")(summed)
-    hidden = dense(spec.width, activation=gelu, name="attention_in")(tokens)
-    attention = dense(spec.heads, name="attention_out")(hidden)
-    values = dense(spec.width, name="values")(tokens)
+    hidden = Dense(spec.width, activation=gelu, name="attention_in")(tokens)
+    attention = Dense(spec.heads, name="attention_out")(hidden)
+    values = Dense(spec.width, name="values")(tokens)
     return tf_keras.Model([vectors, features], [attention, values], name="token_encoder")
 
 
 def build_query_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     """Functional model: pooled float32 [B, width] -> query float32 [B, width]."""
     pooled = tf_keras.Input((spec.width,), name="pooled")
-    hidden = dense(2 * spec.width, activation=gelu, name="query_in")(pooled)
-    mixed = tf_keras.layers.Add(name="query_sum")([pooled, dense(spec.width, name="query_mix")(hidden)])
+    hidden = Dense(2 * spec.width, activation=gelu, name="query_in")(pooled)
+    mixed = tf_keras.layers.Add(name="query_sum")([pooled, Dense(spec.width, name="query_mix")(hidden)])
     # Small: a new model answers with popularity, where a random query would be far off among vectors that are known.
     small = tf_keras.initializers.RandomNormal(stddev=0.01)
-    query = dense(spec.width, kernel_initializer=small, name="query_out")(
+    query = Dense(spec.width, kernel_initializer=small, name="query_out")(
         tf_keras.layers.LayerNormalization(epsilon=1e-5, name="query_norm")(mixed)
     )
     return tf_keras.Model(pooled, query, name="query_encoder")

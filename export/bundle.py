@@ -28,11 +28,11 @@ from contracts.bundle import (
 from contracts.errors import BundleError
 from contracts.events import EVENT_CODES
 from contracts.summary import HALF_LIFE_HOURS
+from export.artifacts import exporters
 from export.bindings import FOLDER, write_bindings
 from export.bundle_report import render_report
 from export.catalogue import CatalogueContents, write_catalogue
 from export.durable import sync_folder, write_durably
-from export.exporter import exporters
 from export.goldens import make_goldens
 from export.model_card import render_model_card
 from export.runtimes import ModuleEvaluator, open_evaluator

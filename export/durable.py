@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+PRIVATE = 0o600  # mode of files that only their owner reads
+
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable; renaming alone may be forgotten by a power loss."""

@@ -19,7 +19,8 @@ Precision = Literal["fp32", "shipped"]
 OUTPUT_NAMES = {"items": "top_items", "scores": "top_scores"}
 """Outputs of `recommend` in ONNX and Core ML, where an output may not have an input's name, as `items` would."""
 
-_REGISTRY: dict[str, "Exporter"] = {}
+EXPORTERS: dict[str, "Exporter"] = {}
+"""Those defined so far, by artifact; `export.artifacts` has all of them."""
 
 
 class Exporter(ABC):
@@ -28,9 +29,9 @@ class Exporter(ABC):
     artifact: ClassVar[str]  # its name in the bundle
 
     def __init_subclass__(cls) -> None:
-        if cls.artifact in _REGISTRY:
-            raise ConfigError(f"{cls.__name__} and {type(_REGISTRY[cls.artifact]).__name__} both write {cls.artifact}")
-        _REGISTRY[cls.artifact] = cls()
+        if cls.artifact in EXPORTERS:
+            raise ConfigError(f"{cls.__name__} and {type(EXPORTERS[cls.artifact]).__name__} both write {cls.artifact}")
+        EXPORTERS[cls.artifact] = cls()
 
     @abstractmethod
     def export(self, model: "DeviceModel", path: Path, precision: Precision) -> None:
@@ -41,21 +42,6 @@ class Exporter(ABC):
             path: of the artifact; its folder exists, it does not.
             precision: see `Precision`.
         """
-
-
-def exporters() -> dict[str, Exporter]:
-    """Every exporter by its artifact's name, in a fixed order."""
-    import export.core_ml
-    import export.onnx_export
-    import export.tflite  # noqa: F401
-
-    return dict(sorted(_REGISTRY.items()))
-
-
-def export_artifacts(model: "DeviceModel", folder: Path, precision: Precision) -> None:
-    """Write every artifact into an existing folder, under its name in the bundle."""
-    for artifact, exporter in exporters().items():
-        exporter.export(model, folder / artifact, precision)
 
 
 def storage_of(precision: Precision) -> "Storage":

@@ -17,7 +17,7 @@ from securesystemslib.signer import CryptoSigner
 
 from contracts.bundle import MANIFEST
 from contracts.errors import ConfigError
-from export.durable import write_durably
+from export.durable import PRIVATE, write_durably
 from export.verify import SIGNATURE, read_manifest
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
@@ -32,7 +32,7 @@ def create_keys(keys_dir: Path) -> None:
     for role in ROLES:
         private, public = keys_dir / f"{role}.pem", keys_dir / f"{role}.pub"
         if not private.exists() and not public.exists():  # a public half alone: the private one is kept elsewhere
-            write_durably(private, CryptoSigner.generate_ed25519().private_bytes, mode=0o600)
+            write_durably(private, CryptoSigner.generate_ed25519().private_bytes, mode=PRIVATE)
         if not public.exists():
             key = _private_key(keys_dir, role).public_key()
             write_durably(public, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 
 from contracts.errors import RunError
+from export.durable import PRIVATE, write_durably
 from federated.aggregation import SUM_DTYPE, UPDATE_DTYPE
-from federated.durable import write_atomically
 from federated.optimizer import OptimizerState
 
 FORMAT_VERSION = 1
@@ -59,7 +59,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint, atomically and durably; its sha256 goes first."""
     content = msgspec.msgpack.encode(checkpoint)
-    write_atomically(path, hashlib.sha256(content).digest() + content)
+    write_durably(path, hashlib.sha256(content).digest() + content, PRIVATE)
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:

@@ -19,8 +19,8 @@ import msgspec
 
 from contracts.errors import PrivacyError
 from contracts.privacy import Charge
+from export.durable import sync_folder
 from federated.accounting import epsilon
-from federated.durable import sync_folder
 
 GENESIS = "0" * 64
 

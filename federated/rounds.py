@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from contracts.errors import CheckFailed
+from export.durable import PRIVATE, write_durably
 from federated.aggregation import SUM_DTYPE
 from federated.checkpoint import Checkpoint, RoundCounts
-from federated.durable import write_atomically
 from federated.ledger import Ledger
 from federated.messages import GatewaySum, OpenRound
 from federated.noise import NoiseSource, secure_noise
@@ -146,5 +146,5 @@ def sums_that_hold(openings: Sequence[OpenRound], replies: Sequence[GatewaySum])
 def _gateway_key(path: Path) -> bytes:
     """The secret that assigns people to gateways, made on first use."""
     if not path.exists():
-        write_atomically(path, secrets.token_bytes(32))
+        write_durably(path, secrets.token_bytes(32), PRIVATE)
     return path.read_bytes()

@@ -13,7 +13,7 @@ from flwr.app import Context, Message, MessageType
 from flwr.serverapp import Grid, ServerApp
 
 from contracts.errors import PocketrecError, WireError
-from federated.durable import write_atomically
+from export.durable import PRIVATE, write_durably
 from federated.messages import GatewaySum, OpenRound, pack, unpack
 from federated.rounds import play_rounds
 from federated.settings import FederatedSettings, Outcome
@@ -39,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
         outcome = Outcome()
     except PocketrecError as error:
         outcome = Outcome(error=type(error).__name__, message=str(error))
-    write_atomically(Path(str(context.run_config["outcome"])), msgspec.json.encode(outcome))
+    write_durably(Path(str(context.run_config["outcome"])), msgspec.json.encode(outcome), PRIVATE)
 
 
 def await_nodes(grid: Grid, nodes: Sequence[int], seconds: float) -> None:

@@ -140,7 +140,7 @@ def _work(context: StepContext) -> None:
 
 def convert(model: "DeviceModel", wanted: Mapping[Precision, tuple[Path, Sequence[str]]], progress: Progress) -> None:
     """Write artifacts of some precisions, each into a folder of its own that is made here."""
-    from export.exporter import exporters
+    from export.artifacts import exporters
 
     total, done = sum(len(names) for _, names in wanted.values()), 0
     for precision, (folder, names) in wanted.items():

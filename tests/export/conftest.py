@@ -47,7 +47,7 @@ def model(_other_process, tiny):
 @pytest.fixture(scope="session")
 def exported(model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with every artifact in `fp32` and `shipped`; not to be changed."""
-    from export.exporter import export_artifacts
+    from export.artifacts import export_artifacts
 
     folder = tmp_path_factory.mktemp("exported")
     for precision in ("fp32", "shipped"):

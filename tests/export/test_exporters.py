@@ -7,7 +7,8 @@ import pytest
 
 from contracts.bundle import CORE_ML, ONNX, TFLITE, TRAINABLE_TFLITE
 from contracts.errors import ConfigError
-from export.exporter import OUTPUT_NAMES, Exporter, exporters
+from export.artifacts import exporters
+from export.exporter import OUTPUT_NAMES, Exporter
 from export.parity import measure_parity
 from export.runtimes import ModuleEvaluator, open_evaluator
 from export.signatures import manifest_signatures

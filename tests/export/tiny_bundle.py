@@ -23,9 +23,9 @@ from contracts.bundle import (
     PrivacyStatement,
     Provenance,
 )
+from export.artifacts import export_artifacts
 from export.bundle import BundleInputs, build_bundle
 from export.catalogue import EVERYONE, CatalogueContents, CatalogueItem
-from export.exporter import export_artifacts
 
 ITEMS, LENGTH, CANDIDATES = 500, 16, 20
 SPEC = DeviceModelSpec(
