@@ -26,7 +26,7 @@ GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True)
 class DistillationRecipe:
-    steps: int = 400
+    steps: int = 450
     batch: int = 256
     rate: float = 4e-3  # of the encoders
     table_rate: float = 4e-3  # of the item table, which starts as the teacher's

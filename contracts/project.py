@@ -123,7 +123,7 @@ class Teacher(Section, frozen=True):
 class Compression(Section, frozen=True):
     """How the device model is distilled, pruned and quantized."""
 
-    steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 400
+    steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 450
     warm_start_steps: Annotated[int, Meta(ge=1, le=1_000_000, description="of the next bundle, on newer weeks")] = 100
     warm_start_examples: Annotated[
         int, Meta(ge=1, le=10_000_000, description="baskets of newer weeks that these steps learn from")
