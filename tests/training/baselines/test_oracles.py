@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from contracts.summary import HALF_LIFE_HOURS, HOUR_MS
 from training.baselines import FrequencyUserKnn, ItemKnn, PersonalFrequency, Popularity, SequenceRules, UserKnn
 from training.baselines import item_knn as item_knn_module
-from training.baselines import user_knn as user_knn_module
 from training.baselines.frequency_user_knn import NEIGHBOUR_SHARE
 from training.baselines.sequence_rules import GAPS
 from training.cases import TEST, next_basket_cases
@@ -117,11 +116,9 @@ def test_user_knn_is_the_dense_cosine_of_other_people(logs, seed: int, neighbour
     votes = np.divide(
         votes, votes.sum(1, keepdims=True), out=np.zeros_like(votes), where=votes.sum(1, keepdims=True) > 0
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(user_knn_module, "NEIGHBOURS", neighbours)
-        baseline = UserKnn(prepared)
-        assert baseline.votes(cases, rows) == pytest.approx(votes, rel=1e-3, abs=1e-6)
-        assert baseline.score(cases, rows) == pytest.approx(votes @ damped, rel=1e-3, abs=1e-6)
+    baseline = UserKnn(prepared, neighbours)
+    assert baseline.votes(cases, rows) == pytest.approx(votes, rel=1e-3, abs=1e-6)
+    assert baseline.score(cases, rows) == pytest.approx(votes @ damped, rel=1e-3, abs=1e-6)
 
 
 @few
