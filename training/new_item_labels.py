@@ -20,8 +20,8 @@ from training.cases import Cases, basket_matrix
 from training.prepared import Prepared
 
 LABELS = 64  # items per example
-SHARPNESS = 2  # shares are scores to this power: only the best ranks are ever shown, so they should be learned best
 # Chosen on the validation weeks, as are all that follow.
+SHARPNESS = 2  # shares are scores to this power: only the best ranks are ever shown, so they should be learned best
 NEIGHBOURS = 120
 LEAN_POWER = 0.12  # of the category's and of the kind's lift
 LEAN_SMOOTHING = 0.3

@@ -5,6 +5,7 @@ teacher was trained towards.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from training.teacher import Teacher, tensors
 
 FILE = "soft_labels.npz"
 BATCH = 512
+WORKERS = 2  # batches labelled at once: products of sparse matrices use one processor each
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,16 @@ def label_new_items(
 ) -> NewItemLabels:
     """Soft labels of new items for every example; `progress` is called with examples done and all examples."""
     weights, person = examples.weights(), examples.prepared.basket_person[examples.baskets]
-    parts = []
-    for first in range(0, len(examples), BATCH):
-        parts.append(labeller.labels(weights[first : first + BATCH], person[first : first + BATCH]))
-        if progress:
-            progress(min(first + BATCH, len(examples)), len(examples))
+
+    def label(first: int) -> NewItemLabels:
+        return labeller.labels(weights[first : first + BATCH], person[first : first + BATCH])
+
+    starts, parts = range(0, len(examples), BATCH), []
+    with ThreadPoolExecutor(WORKERS) as workers:
+        for first, part in zip(starts, workers.map(label, starts), strict=True):
+            parts.append(part)
+            if progress:
+                progress(min(first + BATCH, len(examples)), len(examples))
     return NewItemLabels(np.concatenate([part.items for part in parts]), np.concatenate([part.share for part in parts]))
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from contracts.errors import RunError
 from training.baselines import BASELINES
+from training.baselines.baseline import Baseline
 from training.baselines.popularity import purchase_counts
 from training.calibration import best_offset
 from training.cases import TEST, TRAIN, VALIDATION, Cases, next_basket_cases
@@ -28,6 +30,7 @@ from training.spectral_start import spectral_vectors
 from training.teacher import Teacher, TeacherShape, attribute_codes
 
 TEACHER = "teacher.pt"
+WORKERS = 2  # baselines measured at once: products of sparse matrices use one processor each
 Progress = Callable[[str, int, int], None]
 
 
@@ -106,11 +109,15 @@ def load_teacher(folder: Path, prepared: Prepared) -> Teacher:
 
 
 def _evaluate_baselines(prepared: Prepared, cases: Cases, progress: Progress) -> dict[str, PersonMetrics]:
-    found = {}
-    for number, (name, kind) in enumerate(BASELINES.items()):
-        progress("baselines", number, len(BASELINES))
-        found[name] = evaluate(partial(kind(prepared).score, cases), cases, len(prepared.pseudonym))
-    progress("baselines", len(BASELINES), len(BASELINES))
+    def measure(kind: type[Baseline]) -> PersonMetrics:
+        return evaluate(partial(kind(prepared).score, cases), cases, len(prepared.pseudonym))
+
+    found: dict[str, PersonMetrics] = {}
+    progress("baselines", 0, len(BASELINES))
+    with ThreadPoolExecutor(WORKERS) as workers:
+        for name, metrics in zip(BASELINES, workers.map(measure, BASELINES.values()), strict=True):
+            found[name] = metrics
+            progress("baselines", len(found), len(BASELINES))
     return found
 
 

@@ -21,9 +21,7 @@ def reasons(store):
 
 
 class StoreContract:
-    @pytest.fixture
-    def database_url(self, tmp_path):
-        raise NotImplementedError
+    """Whoever inherits it gives the fixture `database_url`, of a database with nothing in it."""
 
     @pytest.fixture
     def store(self, database_url):
