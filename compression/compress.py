@@ -13,6 +13,7 @@ from compression.dense_weights import round_dense_weights
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
 from compression.item_table import TrainableTable
+from compression.repeatable import train_repeatably
 from training.calibration import Encoded, best_offset
 from training.cases import TEST, VALIDATION, Cases, next_basket_cases
 from training.context import context_fields, context_of
@@ -85,7 +86,7 @@ def compress(
     Returns:
         The model's version.
     """
-    tf.config.experimental.enable_op_determinism()
+    train_repeatably()
     labels = load_soft_labels(train_folder)
     segments = fit_segments(prepared, seed)
     examples = examples_of(prepared, labels.baskets, settings.history_length, segments)
@@ -125,7 +126,7 @@ def warm_start(
 
     Same files in `folder` and same answer as `compress`.
     """
-    tf.config.experimental.enable_op_determinism()
+    train_repeatably()
     model = load_device_model(compress_folder)
     model.table = TrainableTable.thawed(*model.table.frozen())
     segments = fit_segments(prepared, seed)
