@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from contracts.events import EventType
 from contracts.privacy import MIN_NOISE_MULTIPLIER
+from contracts.segments import MAX_SEGMENTS, Method
 
 COMPLETEJOURNEY = "completejourney"
 FILENAME = "pocketrec.toml"
@@ -101,6 +102,18 @@ class Split(Section, frozen=True):
     validation_weeks: Annotated[int, Meta(ge=1, le=520, description="the weeks before the test weeks")] = 4
 
 
+class Segmentation(Section, frozen=True):
+    """People are told apart by what, how often, how regularly and for how much they buy."""
+
+    method: Annotated[Method, Meta(description="how segments are found; a new person gets the nearest centre")] = (
+        "kmeans"
+    )
+    count: Annotated[
+        Annotated[int, Meta(ge=2, le=MAX_SEGMENTS)] | Literal["auto"],
+        Meta(description='2 to 20, or "auto": the number from 3 to 10 that silhouette and Davies-Bouldin like best'),
+    ] = "auto"
+
+
 class Model(Section, frozen=True):
     """The device model."""
 
@@ -118,6 +131,18 @@ class Teacher(Section, frozen=True):
 
     examples: Annotated[int, Meta(ge=1, le=10_000_000, description="baskets that are learned from")] = 30_000
     steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 300
+    learning_rate: Annotated[float, Meta(gt=0, le=1, description="highest, after a warm-up")] = 5e-3
+    copy_learning_rate: Annotated[float, Meta(gt=0, le=1, description="of what scores a person's own items")] = 1e-3
+    new_item_weight: Annotated[float, Meta(ge=0, le=100, description="of new items' loss beside the baskets'")] = 2.0
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.2
+    blocks: Annotated[int, Meta(ge=1, le=12, description="of self-attention")] = 1
+    recent: Annotated[int, Meta(ge=1, le=1024, description="latest items of a history that attend to each other")] = 64
+    continue_steps: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="batches of `pocketrec train --from`, on newer weeks")
+    ] = 100
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Meta(description="auto takes a GPU where there is one; torchrun takes several")
+    ] = "auto"
 
 
 class Compression(Section, frozen=True):
@@ -174,6 +199,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     data: Data = Data()
     clean: Clean = Clean()
     split: Split = Split()
+    segments: Segmentation = Segmentation()
     model: Model = Model()
     teacher: Teacher = Teacher()
     compression: Compression = Compression()

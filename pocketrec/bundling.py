@@ -149,6 +149,7 @@ def _provenance(central: Central) -> Provenance:
         project.data,
         project.clean,
         project.split,
+        project.segments,
         project.model,
         project.teacher,
         project.compression,

@@ -1,4 +1,4 @@
-"""The step that prepares the event log."""
+"""The step that prepares the event log and finds the segments of its people."""
 
 import hashlib
 
@@ -24,9 +24,13 @@ def _work(context: StepContext) -> None:
     import msgspec
 
     from training.prepare import prepare
+    from training.segments import fit_definition, save_definition
 
     project = msgspec.structs.replace(context.project, data=context.file.data)
-    prepare(project, context.folder, _pseudonym_key(context.file, context.run), context.progress)
+    prepared = prepare(project, context.folder, _pseudonym_key(context.file, context.run), context.progress)
+    context.progress("segments", 0, 1)
+    save_definition(fit_definition(prepared, project.segments, project.project.seed), context.folder)
+    context.progress("segments", 1, 1)
 
 
 def _fingerprint(file: ProjectFile, run: RunDirectory) -> list[str]:
@@ -46,11 +50,12 @@ def _fingerprint(file: ProjectFile, run: RunDirectory) -> list[str]:
 PREPARE = Step(
     name="prepare",
     work=_work,
-    sources=("training.prepare",),
+    sources=("training.prepare", "training.segments"),
     settings=lambda project: (
         project.data,
         project.clean,
         project.split,
+        project.segments,
         project.fleet.phones,
         project.project.seed,
         project.project.currency,

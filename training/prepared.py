@@ -10,9 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from contracts.errors import RunError
+from contracts.segments import SegmentDefinition
 from training.split import Boundaries
 
 EVENTS, ITEMS, PEOPLE, RECORD = "events.parquet", "items.parquet", "people.parquet", "prepare.json"
+SEGMENTS = "segments.json"
 CENTRAL, PHONE = "central", "phone"
 
 
@@ -83,6 +85,7 @@ class Prepared:
     pseudonym: list[str]  # of each person
     is_phone: NDArray[np.bool_]  # [people]
     record: PrepareRecord
+    segments: SegmentDefinition | None = None  # as fitted on the log and saved beside it
 
     @cached_property
     def basket_start(self) -> NDArray[np.int64]:
@@ -132,7 +135,7 @@ def load_prepared(folder: Path) -> Prepared:
     """Read what `training.prepare.prepare` wrote.
 
     Raises:
-        RunError: if the folder holds no complete preparation.
+        RunError: if the folder holds no complete preparation, or segments that cannot be read.
     """
     record = load_record(folder)
     try:
@@ -149,4 +152,19 @@ def load_prepared(folder: Path) -> Prepared:
         pseudonym=people["pseudonym"].to_list(),
         is_phone=(people["role"] == PHONE).to_numpy(),
         record=record,
+        segments=load_segments(folder),
     )
+
+
+def load_segments(folder: Path) -> SegmentDefinition | None:
+    """Read the definition of the segments; None where there is none.
+
+    Raises:
+        RunError: if the file cannot be read.
+    """
+    try:
+        return msgspec.json.decode((folder / SEGMENTS).read_bytes(), type=SegmentDefinition)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{folder / SEGMENTS} cannot be read ({error}): run pocketrec prepare") from None

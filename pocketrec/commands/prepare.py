@@ -4,7 +4,7 @@ from pocketrec.options import PROJECT_FILE, JsonOption, ProjectOption, RunOption
 
 
 def prepare(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_json: JsonOption = False) -> None:
-    """Read, clean, pseudonymise and split the event log.
+    """Read, clean, pseudonymise and split the event log, and find the segments of its people.
 
     \b
     Example:
@@ -16,13 +16,13 @@ def prepare(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_jso
     from pocketrec.project_file import read_project
     from pocketrec.run_directory import open_run
     from pocketrec.steps import run_steps
-    from training.prepared import load_record
+    from training.prepared import load_record, load_segments
 
     file = read_project(project)
     with open_run(run or file.default_run) as directory:
         outcome = run_steps([PREPARE], directory, file, Progress())[PREPARE.name]
         folder = directory.folder(PREPARE.name)
-        record = load_record(folder)
+        record, segments = load_record(folder), load_segments(folder)
     counts = record.counts
     emit(
         {
@@ -40,6 +40,7 @@ def prepare(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_jso
                 "joined_lines": counts.joined_lines,
                 "measured_lines": counts.measured_lines,
             },
+            "segments": dict(zip(segments.names, segments.people, strict=True)) if segments else {},
         },
         as_json,
     )
