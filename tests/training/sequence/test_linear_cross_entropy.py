@@ -1,0 +1,36 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.sequence import linear_cross_entropy as module
+from training.sequence.linear_cross_entropy import linear_cross_entropy
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 3), st.integers(2, 30), st.integers(0, 999))
+def test_value_and_gradients_are_those_of_automatic_differentiation(rows: int, future: int, items: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((rows, 5), (items, 5), (items,))
+    ]
+    targets = torch.randint(0, items, (rows, future), generator=generator)
+    share = torch.rand(rows, future, generator=generator, dtype=torch.float64).softmax(1)
+    ours, plain = ([part.clone().requires_grad_() for part in parts] for _ in range(2))
+    loss = linear_cross_entropy(*ours, targets, share)
+    hidden, table, bias = plain
+    log_softmax = (hidden @ table.T + bias).log_softmax(1)
+    expected = -(log_softmax.gather(1, targets) * share).sum(1).mean()
+    torch.testing.assert_close(loss, expected)
+    (3.0 * loss).backward()
+    (3.0 * expected).backward()
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_blocks_are_joined(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    hidden, table = torch.randn(20, 4, generator=generator), torch.randn(9, 4, generator=generator)
+    bias, targets, share = torch.zeros(9), torch.randint(0, 9, (20, 1), generator=generator), torch.ones(20, 1)
+    whole = linear_cross_entropy(hidden, table, bias, targets, share)
+    monkeypatch.setattr(module, "BLOCK", 7)
+    torch.testing.assert_close(linear_cross_entropy(hidden, table, bias, targets, share), whole)

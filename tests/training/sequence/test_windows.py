@@ -1,0 +1,38 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.sequence.test_sequences import histories, make
+from training.sequence.windows import batches, cut
+
+
+@given(histories, st.integers(1, 8), st.integers(0, 99))
+def test_windows_hold_every_target_once(people: list[list[int]], length: int, seed: int):
+    windows = cut(make(people), length, np.random.default_rng(seed))
+    assert windows.size.max() <= length
+    covered = sorted(
+        (int(person), int(place))
+        for person, first, size in zip(windows.person, windows.first, windows.size, strict=True)
+        for place in range(first + 1, first + size + 1)
+    )
+    assert covered == [(person, place) for person, items in enumerate(people) for place in range(1, len(items))]
+
+
+@given(histories, st.integers(1, 8), st.integers(8, 40), st.integers(1, 3), st.integers(0, 99))
+def test_targets_follow_their_positions(people: list[list[int]], length: int, positions: int, future: int, seed: int):
+    learned = []
+    for batch in batches(make(people), length, positions, future, np.random.default_rng(seed)):
+        assert batch.items.size <= max(positions, length)
+        for row, size in enumerate(batch.size):
+            assert (batch.items[row, size:] == 0).all()
+            assert (batch.targets[row, size:] == 0).all()
+            for place in range(size):
+                following = [int(item) for item in batch.targets[row, place] if item]
+                learned.append((int(batch.items[row, place]), following))
+    expected = [(a[i], a[i + 1 : i + 1 + future]) for a in people for i in range(len(a) - 1)]
+    assert sorted(learned) == sorted(expected)
+
+
+def test_cuts_fall_elsewhere_in_the_next_epoch():
+    rng, sequences = np.random.default_rng(0), make([[1] * 50])
+    assert cut(sequences, 8, rng).first.tolist() != cut(sequences, 8, rng).first.tolist()

@@ -1,0 +1,103 @@
+"""Training of the causal transformer: every position predicts the items that follow it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from training.sequence.linear_cross_entropy import linear_cross_entropy
+from training.sequence.sequences import Sequences
+from training.sequence.transformer import NextItemTransformer, TransformerShape
+from training.sequence.windows import batches
+
+GRADIENT_NORM = 1.0
+BETAS = (0.9, 0.98)
+FINAL_RATE = 0.02  # of the learning rate, where the cosine ends
+
+
+@dataclass(frozen=True)
+class NextItemRecipe:
+    shape: TransformerShape = field(default_factory=TransformerShape)
+    epochs: int = 60
+    positions: int = 12_800  # of a batch
+    rate: float = 1e-3
+    warm_up: int = 200  # steps
+    weight_decay: float = 0.01
+    future: tuple[float, ...] = (1.0,)  # weights of the next item, the one after it, ...
+    average: float = 0.999  # decay of the weights' moving average, which is what is kept
+
+
+@dataclass(frozen=True)
+class Epoch:
+    number: int  # from 1
+    loss: float
+    positions: int  # targets learned from in this epoch
+
+
+def fit_next_item(
+    model: NextItemTransformer,
+    sequences: Sequences,
+    recipe: NextItemRecipe,
+    seed: int,
+    after_epoch: Callable[[Epoch, NextItemTransformer], None],
+) -> NextItemTransformer:
+    """Train, on whatever device the model lies.
+
+    Args:
+        model: to be trained in place.
+        sequences: to learn from, the held-out events already removed.
+        recipe: how long and how fast.
+        seed: of windows and dropout.
+        after_epoch: called with what the epoch was and the averaged model.
+
+    Returns:
+        The moving average of the weights (Polyak and Juditsky 1992), which generalises better than the last step's.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model.dropout.coins = np.random.Generator(np.random.SFC64(seed))
+    device = model.bias.device
+    decayed = [p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith("blocks")]
+    others = [p for p in model.parameters() if all(p is not q for q in decayed)]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.rate,
+        betas=BETAS,
+    )
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+    weight = torch.tensor(recipe.future, device=device)
+    steps = recipe.epochs * sum(1 for _ in batches(sequences, recipe.shape.length, recipe.positions, 1, rng))
+    step = 0
+    for number in range(1, recipe.epochs + 1):
+        model.train()
+        losses, learned = [], 0
+        for batch in batches(sequences, recipe.shape.length, recipe.positions, len(recipe.future), rng):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate * _share_of_rate(step, steps, recipe.warm_up)
+            targets = torch.from_numpy(batch.targets).to(device)
+            known = targets[..., 0] > 0
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                hidden = model(torch.from_numpy(batch.items).to(device), torch.from_numpy(batch.size).to(device))
+            wanted = targets[known]
+            share = weight * (wanted > 0)
+            loss = linear_cross_entropy(
+                hidden[known].float(), model.table.weight, model.bias, wanted, share / share.sum(1, keepdim=True)
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+            optimizer.step()
+            averaged.update_parameters(model)
+            losses.append(loss.item())
+            learned += len(wanted)
+            step += 1
+        after_epoch(Epoch(number, float(np.mean(losses)), learned), averaged.module)
+    return averaged.module.eval()
+
+
+def _share_of_rate(step: int, steps: int, warm_up: int) -> float:
+    """Linear warm-up, then half a cosine over all steps."""
+    rising = min(1.0, (step + 1) / max(warm_up, 1))
+    return rising * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * min(step / max(steps, 1), 1.0)))))

@@ -1,0 +1,66 @@
+"""Cross-entropy of soft targets over a whole catalogue, without ever holding the scores of all positions.
+
+Scores, softmax and the three gradients are made for one block of positions at a time in one buffer: on a processor the
+time goes into memory, not into arithmetic. 12,800 positions over 3,416 items would take 175 MB for every copy of the
+scores that automatic differentiation keeps.
+"""
+
+from typing import Any
+
+import torch
+
+BLOCK = 1024  # positions whose scores are held at once
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        table: torch.Tensor,
+        bias: torch.Tensor,
+        targets: torch.Tensor,
+        share: torch.Tensor,
+    ) -> torch.Tensor:
+        count = len(hidden)
+        to_hidden, to_table, to_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
+        buffer = torch.empty(min(BLOCK, count), len(table), dtype=hidden.dtype, device=hidden.device)
+        total = hidden.new_zeros(())
+        for first in range(0, count, BLOCK):
+            rows = slice(first, first + BLOCK)
+            some, wanted, weight = hidden[rows], targets[rows], share[rows]
+            scores = torch.addmm(bias, some, table.T, out=buffer[: len(some)])
+            total -= (scores.gather(1, wanted) * weight).sum()
+            highest = scores.amax(1, keepdim=True)
+            mass = scores.sub_(highest).exp_().sum(1, keepdim=True)
+            total += (mass.log() + highest).sum()
+            error = scores.div_(mass).scatter_add_(1, wanted, -weight)
+            torch.mm(error, table, out=to_hidden[rows])
+            to_table.addmm_(error.T, some)
+            to_bias += error.sum(0)
+        ctx.save_for_backward(to_hidden / count, to_table / count, to_bias / count)
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (gradient,) = gradients
+        to_hidden, to_table, to_bias = ctx.saved_tensors
+        return to_hidden * gradient, to_table * gradient, to_bias * gradient, None, None
+
+
+def linear_cross_entropy(
+    hidden: torch.Tensor, table: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
+    """Mean over positions of -sum share * log softmax(hidden @ table.T + bias)[targets].
+
+    Args:
+        hidden: float [N, width].
+        table: float [items + 1, width].
+        bias: float [items + 1].
+        targets: int64 [N, F].
+        share: float [N, F], each row sums to 1.
+
+    Returns:
+        A scalar; differentiable once, by hidden, table and bias.
+    """
+    return _LinearCrossEntropy.apply(hidden, table, bias, targets, share)
