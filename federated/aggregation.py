@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from contracts.errors import PrivacyError, WireError
-from federated.noise import NoiseSource
+from contracts.noise import NoiseSource
 
 UPDATE_DTYPE = np.dtype("<f4")  # as phones send it
 SUM_DTYPE = np.dtype("<f8")  # as gateways and checkpoints keep it

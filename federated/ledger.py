@@ -17,10 +17,10 @@ from typing import Self
 
 import msgspec
 
+from contracts.accounting import epsilon
 from contracts.errors import PrivacyError
 from contracts.privacy import Charge
 from export.durable import sync_folder
-from federated.accounting import epsilon
 
 GENESIS = "0" * 64
 

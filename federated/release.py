@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 
 from contracts.errors import RunError
+from contracts.noise import NoiseSource, secure_noise
 from contracts.privacy import Charge
 from federated.aggregation import SUM_DTYPE, UPDATE_DTYPE, add_noise, average
 from federated.checkpoint import Checkpoint, NoisedSum, RoundCounts, load_checkpoint, save_checkpoint
 from federated.ledger import Budget, Ledger
-from federated.noise import NoiseSource, secure_noise
 from federated.optimizer import ServerOptimizer, apply_average, initial_state
 from federated.sampling import expected_cohort
 

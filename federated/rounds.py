@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from contracts.errors import CheckFailed
+from contracts.noise import NoiseSource, secure_noise
 from export.durable import PRIVATE, write_durably
 from federated.aggregation import SUM_DTYPE
 from federated.checkpoint import Checkpoint, RoundCounts
 from federated.ledger import Ledger
 from federated.messages import GatewaySum, OpenRound
-from federated.noise import NoiseSource, secure_noise
 from federated.release import release, resume
 from federated.sampling import draw_cohort, share_cohort
 from federated.settings import FederatedSettings

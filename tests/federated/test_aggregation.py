@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from contracts.errors import PrivacyError, WireError
+from contracts.noise import secure_noise, seeded_noise
 from federated.aggregation import add_noise, average, clip, noise_deviation, read_update, sum_updates
-from federated.noise import secure_noise, seeded_noise
 from federated.sampling import expected_cohort
 
 DIMENSION = 5

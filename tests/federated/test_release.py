@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from contracts.errors import PrivacyError, RunError
+from contracts.noise import seeded_noise
 from federated.checkpoint import RoundCounts, load_checkpoint, save_checkpoint
 from federated.ledger import Budget, Ledger, read_ledger
-from federated.noise import seeded_noise
 from federated.optimizer import Adam, Momentum, apply_average, initial_state
 from federated.release import Mechanism, Step, release, resume
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from contracts.errors import CheckFailed, PrivacyError, RunError, WireError
+from contracts.noise import seeded_noise
 from federated.gateway import answer, sum_of
 from federated.ledger import read_ledger
 from federated.messages import GatewaySum, OpenRound
-from federated.noise import seeded_noise
 from federated.rounds import play_rounds, sums_that_hold
 from federated.sampling import draw_cohort
 from sync_server.rounds import enrolled_people

@@ -1,4 +1,4 @@
-"""Privacy-loss-distribution accounting of what a ledger charged: the epsilon that is published."""
+"""Privacy-loss-distribution accounting of what training and rounds were charged: the epsilon that is published."""
 
 from collections import Counter
 from collections.abc import Iterable

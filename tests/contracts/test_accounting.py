@@ -5,9 +5,9 @@ import math
 import pytest
 from scipy.stats import norm
 
+from contracts.accounting import epsilon
 from contracts.errors import ConfigError
 from contracts.privacy import Charge
-from federated.accounting import epsilon
 from training.privacy_crosscheck import prv_epsilon
 
 # sampling rate, noise multiplier, rounds, delta; PLD and PRV as measured once with the accountants' own scripts.
