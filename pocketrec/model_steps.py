@@ -1,15 +1,26 @@
 """The steps that make the device model: train the baselines and the teacher, then compress what the teacher knows."""
 
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from contracts.errors import CheckFailed, ConfigError, RunError
 from contracts.project import Project
 from pocketrec.preparation import PREPARE
+from pocketrec.project_file import ProjectFile
+from pocketrec.run_directory import RunDirectory, look_into_run
 from pocketrec.steps import Step, StepContext
 
 if TYPE_CHECKING:
     from compression.compress import CompressSettings
     from training.train import TrainSettings
 
+ORIGIN = "origin"  # in the folder of a step `train` that went on from another run: what it went on from
+TEACHER_CHECKPOINT = "teacher.pt"
 BIAS_COLUMNS = 2  # of the device model's table, which the teacher's vectors lack
 
 
@@ -19,11 +30,24 @@ def train_settings(project: Project) -> "TrainSettings":
     from training.teacher import TeacherShape
     from training.train import TrainSettings
 
-    shape = TeacherShape(width=project.model.width - BIAS_COLUMNS)
+    section = project.teacher
+    shape = TeacherShape(
+        width=project.model.width - BIAS_COLUMNS,
+        blocks=section.blocks,
+        dropout=section.dropout,
+        recent=section.recent,
+    )
     return TrainSettings(
         history_length=project.model.history_length,
-        examples=project.teacher.examples,
-        recipe=TeacherRecipe(shape=shape, steps=project.teacher.steps),
+        examples=section.examples,
+        recipe=TeacherRecipe(
+            shape=shape,
+            steps=section.steps,
+            rate=section.learning_rate,
+            copy_rate=section.copy_learning_rate,
+            new_item_weight=section.new_item_weight,
+        ),
+        device=section.device,
     )
 
 
@@ -43,17 +67,67 @@ def compress_settings(project: Project) -> "CompressSettings":
     )
 
 
-def _train(context: StepContext) -> None:
+def _train(context: StepContext, source: RunDirectory | None = None) -> None:
+    """Train from nothing, or go on from a run: the one that is named, else the one that this run went on from."""
+    from training.incremental import continue_training
+    from training.origin import keep_origin, load_origin
     from training.prepared import load_prepared
     from training.train import train
 
-    train(
-        load_prepared(context.inputs[PREPARE.name]),
-        context.folder,
-        train_settings(context.project),
-        context.project.project.seed,
-        context.progress,
-    )
+    settings, seed = train_settings(context.project), context.project.project.seed
+    prepared, checkpoint = load_prepared(context.inputs[PREPARE.name]), context.run.checkpoints / TEACHER_CHECKPOINT
+    folders = _origin(context.run, source)
+    if folders is None:
+        fit = train(prepared, context.folder, settings, seed, context.progress, checkpoint)
+    else:
+        settings = replace(settings, recipe=replace(settings.recipe, steps=context.project.teacher.continue_steps))
+        origin = load_origin(*folders)
+        try:
+            fit = continue_training(prepared, origin, context.folder, settings, seed, context.progress, checkpoint)
+        except CheckFailed:
+            shutil.rmtree(context.run.checkpoints)
+            raise
+        keep_origin(*folders, context.folder / ORIGIN)
+    shutil.rmtree(context.run.checkpoints)
+    context.measured["targets_per_second"] = round(fit.positions_per_second, 1)
+
+
+def _origin(run: RunDirectory, source: RunDirectory | None) -> tuple[Path, Path] | None:
+    """Folders of a catalogue and its teacher to go on from; None where training starts from nothing."""
+    if source is not None:
+        return source.folder(PREPARE.name), source.folder("train")
+    kept = run.folder("train") / ORIGIN
+    return (kept, kept) if kept.is_dir() else None
+
+
+def _origin_fingerprint(file: ProjectFile, run: RunDirectory, source: RunDirectory | None = None) -> object:
+    from training.origin import origin_fingerprint
+
+    folders = _origin(run, source)
+    return None if folders is None else (origin_fingerprint(*folders), file.project.teacher.continue_steps)
+
+
+def training_from(path: Path, target: Path) -> Step:
+    """The step `train` as it goes on from another run's finished teacher.
+
+    Args:
+        path: the other run's directory, which is only read.
+        target: the directory of the run that goes on.
+
+    Raises:
+        RunError: if there is no such run, or no teacher in it.
+        ConfigError: if both are the same.
+    """
+    from training.origin import load_origin
+
+    source = look_into_run(path)
+    if path.resolve() == target.resolve():
+        raise ConfigError(f"--from {path} is the run that would be written: name another with --run")
+    for step in (PREPARE.name, TRAIN.name):
+        if source.record(step) is None:
+            raise RunError(f"{path} has no finished {step}: name a run whose `pocketrec train` finished")
+    load_origin(source.folder(PREPARE.name), source.folder(TRAIN.name))
+    return replace(TRAIN, work=partial(_train, source=source), fingerprint=partial(_origin_fingerprint, source=source))
 
 
 def _compress(context: StepContext) -> None:
@@ -74,8 +148,13 @@ TRAIN = Step(
     name="train",
     work=_train,
     needs=(PREPARE.name,),
-    sources=("training.train",),
-    settings=lambda project: (project.teacher, project.model, project.project.seed),
+    sources=("training.train", "training.incremental"),
+    settings=lambda project: (
+        msgspec.structs.replace(project.teacher, continue_steps=1),  # see the fingerprint
+        project.model,
+        project.project.seed,
+    ),
+    fingerprint=_origin_fingerprint,
 )
 COMPRESS = Step(
     name="compress",

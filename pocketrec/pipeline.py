@@ -13,7 +13,7 @@ from pocketrec.project_file import read_project
 from pocketrec.publication import PUBLISH
 from pocketrec.run_directory import RunDirectory, open_run
 from pocketrec.simulation import SIMULATE
-from pocketrec.steps import StepOutcome, run_steps
+from pocketrec.steps import Step, StepOutcome, run_steps
 
 STEPS = (PREPARE, TRAIN, COMPRESS, EXPORT, PUBLISH, SIMULATE, FEDERATE, REFRESH, ROLL_OUT)
 
@@ -50,12 +50,21 @@ class Finished:
             "reused": self.outcomes[self.name].reused,
             "seconds": record.seconds,
             "peak_memory_bytes": record.peak_memory_bytes,
+            **record.measured,
         }
 
 
-def run_verb(step: str, project: Path, run: Path | None) -> Finished:
-    """Run a step of a project, and the steps it needs, where something changed."""
+def run_verb(step: str, project: Path, run: Path | None, instead: Step | None = None) -> Finished:
+    """Run a step of a project, and the steps it needs, where something changed.
+
+    Args:
+        step: its name.
+        project: the project file.
+        run: the run directory; by default the project's usual one.
+        instead: a step that takes the place of the one of its name.
+    """
     file = read_project(project)
+    steps = [instead if instead and each.name == instead.name else each for each in STEPS]
     with open_run(run or file.default_run) as directory:
-        outcomes = run_steps(STEPS, directory, file, Progress(), last=step)
+        outcomes = run_steps(steps, directory, file, Progress(), last=step)
     return Finished(directory, step, file.project.project.seed, outcomes)

@@ -9,9 +9,11 @@
         repository/         the TUF repository that bundles are published in
         server/             the sync server's database
         privacy/            the privacy ledger
+        checkpoints/        a teacher in training, until its step has finished
+        tuning/             the trials of `pocketrec tune`
         secrets/            random keys that only the owner may read
 
-The last five are no steps: they grow, and no step replaces them.
+The last seven are no steps: they grow, and no step replaces them.
 
 A folder without the leading dot is complete: it was written under the other name, put on the disk and then renamed.
 """
@@ -49,6 +51,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     output: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # of the result's files
     seconds: float
     peak_memory_bytes: int
+    measured: dict[str, float] = {}  # what else the work tells of itself, such as its speed
 
 
 class RunDirectory:
@@ -82,6 +85,14 @@ class RunDirectory:
     @property
     def ledger(self) -> Path:
         return self.path / "privacy" / "ledger.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tuning(self) -> Path:
+        return self.path / "tuning"
 
     def folder(self, step: str) -> Path:
         return self.path / step

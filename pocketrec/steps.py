@@ -23,6 +23,7 @@ class StepContext:
     Attributes:
         folder: empty; what is written here becomes the step's result.
         inputs: name of each step that is needed -> folder of its result.
+        measured: to be filled with what the work tells of itself, such as its speed; no part of the result.
     """
 
     file: ProjectFile
@@ -30,6 +31,7 @@ class StepContext:
     folder: Path
     inputs: Mapping[str, Path]
     progress: Progress
+    measured: dict[str, float] = field(default_factory=dict)
 
     @property
     def project(self) -> Project:
@@ -104,13 +106,15 @@ def _run_step(
         return StepOutcome(finished, reused=True)
     started = time.monotonic()
     with run.replacing(step.name) as folder, PeakMemory() as memory, progress.step(step.name):
-        step.work(StepContext(file, run, folder, {name: run.folder(name) for name in step.needs}, progress))
+        context = StepContext(file, run, folder, {name: run.folder(name) for name in step.needs}, progress)
+        step.work(context)
         record = StepRecord(
             name=step.name,
             key=key,
             output=tree_digest(folder),
             seconds=round(time.monotonic() - started, 3),
             peak_memory_bytes=memory.bytes,
+            measured=context.measured,
         )
         write_record(folder, record)
     return StepOutcome(record, reused=False)

@@ -90,9 +90,14 @@ def draw_baskets(prepared: Prepared, split: int, most: int, seed: int) -> NDArra
         raise DataError(
             "nothing to learn from: no training basket has an earlier one; it takes people with two or more baskets"
         )
-    if len(chosen) <= most:
-        return chosen
-    person = prepared.basket_person[chosen]
+    return draw_alike(prepared, chosen, most, seed)
+
+
+def draw_alike(prepared: Prepared, baskets: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """Up to `most` of some baskets, increasing, without repetition: people weigh alike, whatever they have of them."""
+    if len(baskets) <= most:
+        return baskets
+    person = prepared.basket_person[baskets]
     chance = 1.0 / np.bincount(person)[person]
     rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(chosen, most, replace=False, p=chance / chance.sum()))
+    return np.sort(rng.choice(baskets, most, replace=False, p=chance / chance.sum()))

@@ -46,8 +46,8 @@ def draw_candidates(
 
 def _new_scores(batch: Batch, candidates: Candidates, scores: torch.Tensor) -> torch.Tensor:
     """float32 [B, N]: scores with each example's own history masked."""
-    places = torch.from_numpy(candidates.position[batch.histories.items])
-    hidden = torch.zeros(len(scores), scores.shape[1] + 1).scatter_(1, places, MASKED)
+    places = torch.from_numpy(candidates.position[batch.histories.items]).to(scores.device)
+    hidden = torch.zeros(len(scores), scores.shape[1] + 1, device=scores.device).scatter_(1, places, MASKED)
     return scores + hidden[:, :-1]
 
 
@@ -63,14 +63,17 @@ def basket_loss(
         base: float32 [B, L], scores of the history's items.
         gain: float32 [B, L], what the copy head adds to them.
     """
-    new_total = (_new_scores(batch, candidates, scores) - torch.from_numpy(candidates.correction)).logsumexp(1)
-    own = (base + gain).masked_fill(torch.from_numpy(batch.histories.items) == 0, MASKED)
+    device = scores.device
+    correction = torch.from_numpy(candidates.correction).to(device)
+    new_total = (_new_scores(batch, candidates, scores) - correction).logsumexp(1)
+    own = (base + gain).masked_fill((torch.from_numpy(batch.histories.items) == 0).to(device), MASKED)
     total = torch.logaddexp(new_total, own.logsumexp(1))
-    example = torch.from_numpy(batch.example)
-    place = torch.from_numpy(np.maximum(batch.place, 0))
-    column = torch.from_numpy(candidates.position[batch.target])
-    value = torch.where(torch.from_numpy(batch.place < 0), scores[example, column], own[example, place])
-    return ((total[example] - value) * torch.from_numpy(batch.share)).sum() / len(scores)
+    example = torch.from_numpy(batch.example).to(device)
+    place = torch.from_numpy(np.maximum(batch.place, 0)).to(device)
+    column = torch.from_numpy(candidates.position[batch.target]).to(device)
+    is_new = torch.from_numpy(batch.place < 0).to(device)
+    value = torch.where(is_new, scores[example, column], own[example, place])
+    return ((total[example] - value) * torch.from_numpy(batch.share).to(device)).sum() / len(scores)
 
 
 def new_item_loss(
@@ -86,6 +89,6 @@ def new_item_loss(
         share: float32 [B, K], sums to 1 in each row.
     """
     new = _new_scores(batch, candidates, scores)
-    columns = torch.from_numpy(candidates.position[items])
+    columns = torch.from_numpy(candidates.position[items]).to(scores.device)
     surprise = new.logsumexp(1, keepdim=True) - new.gather(1, columns)
-    return (torch.from_numpy(share) * surprise).sum() / len(scores)
+    return (torch.from_numpy(share).to(scores.device) * surprise).sum() / len(scores)

@@ -182,10 +182,12 @@ class Teacher(nn.Module):
         return scores.scatter(1, items, own)
 
 
-def tensors(histories: Histories) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """int64 items, float32 counts and ages, each [n, L]."""
+def tensors(
+    histories: Histories, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """int64 items, float32 counts and ages, each [n, L], on a device; by default on the CPU."""
     return (
-        torch.from_numpy(histories.items).long(),
-        torch.from_numpy(histories.counts),
-        torch.from_numpy(histories.ages),
+        torch.from_numpy(histories.items).to(device).long(),
+        torch.from_numpy(histories.counts).to(device),
+        torch.from_numpy(histories.ages).to(device),
     )

@@ -18,10 +18,11 @@ from training.calibration import best_offset
 from training.cases import TEST, TRAIN, VALIDATION, Cases, next_basket_cases
 from training.context import context_of
 from training.evaluation import PersonMetrics, evaluate
-from training.examples import draw_baskets, examples_of
-from training.fit_teacher import TeacherRecipe, fit_teacher
+from training.examples import Examples, draw_baskets, examples_of
+from training.fit_teacher import Fit, TeacherRecipe, fit_teacher
 from training.histories import histories_of
-from training.new_item_labels import NewItemLabeller
+from training.machine import AUTO
+from training.new_item_labels import NewItemLabeller, NewItemLabels
 from training.people_quality import save_people_quality
 from training.prepared import Prepared
 from training.segments import Segments, fit_segments
@@ -39,9 +40,17 @@ class TrainSettings:
     history_length: int = 256  # L
     examples: int = 30_000  # baskets to learn from
     recipe: TeacherRecipe = field(default_factory=TeacherRecipe)
+    device: str = AUTO  # see `training.machine`
 
 
-def train(prepared: Prepared, folder: Path, settings: TrainSettings, seed: int, progress: Progress) -> None:
+def train(
+    prepared: Prepared,
+    folder: Path,
+    settings: TrainSettings,
+    seed: int,
+    progress: Progress,
+    checkpoint: Path | None = None,
+) -> Fit:
     """Fit and evaluate everything central.
 
     Writes into `folder`: `people_quality.npz` (every baseline and `teacher`, on the test baskets), `teacher.pt`, and
@@ -53,9 +62,11 @@ def train(prepared: Prepared, folder: Path, settings: TrainSettings, seed: int, 
         settings: how much and how long.
         seed: of everything random.
         progress: called with what is done, how far it is, and how far it goes.
+        checkpoint: a file in which the teacher is kept while it trains, and from which it goes on.
 
     Raises:
         DataError: if there is nothing to learn from.
+        RunError: if the checkpoint is damaged.
     """
     torch.use_deterministic_algorithms(True)
     segments = fit_segments(prepared, seed)
@@ -69,19 +80,34 @@ def train(prepared: Prepared, folder: Path, settings: TrainSettings, seed: int, 
     teacher = Teacher(settings.recipe.shape, attribute_codes(prepared.items), purchase_counts(prepared))
     start = spectral_vectors(labels, teacher.popularity.numpy(), settings.recipe.shape.width, seed)
     teacher.start_from(start)
-    fit_teacher(
-        teacher, settings.recipe, examples, labels, seed, lambda done, total: progress("train the teacher", done, total)
+    fit = fit_teacher(
+        teacher, settings.recipe, examples, labels, seed, progress, device=settings.device, checkpoint=checkpoint
     )
-    _calibrate(teacher, prepared, settings.history_length, segments)
+    calibrate(teacher, prepared, settings.history_length, segments)
+    finish(teacher, examples, labels, folder, settings.history_length, segments, progress)
+    return fit
+
+
+def finish(
+    teacher: Teacher,
+    examples: Examples,
+    labels: NewItemLabels,
+    folder: Path,
+    length: int,
+    segments: Segments,
+    progress: Progress,
+) -> None:
+    """Write a trained teacher, what it says of the examples, and its quality beside the baselines'."""
+    prepared = examples.prepared
     torch.save({"shape": asdict(teacher.shape), "weights": teacher.state_dict()}, folder / TEACHER)
     save_soft_labels(make_soft_labels(teacher, examples, labels), folder)
     cases = next_basket_cases(prepared, TEST)
     found = _evaluate_baselines(prepared, cases, progress)
-    found["teacher"] = evaluate_teacher(teacher, prepared, cases, settings.history_length, segments, progress)
+    found["teacher"] = evaluate_teacher(teacher, prepared, cases, length, segments, progress)
     save_people_quality(folder, found)
 
 
-def _calibrate(teacher: Teacher, prepared: Prepared, length: int, segments: Segments) -> None:
+def calibrate(teacher: Teacher, prepared: Prepared, length: int, segments: Segments) -> None:
     """Set the copy head's height on the validation weeks."""
     cases = next_basket_cases(prepared, VALIDATION)
     histories = histories_of(prepared, cases.baskets, length, context_of(prepared, cases.baskets, segments))
