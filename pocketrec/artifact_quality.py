@@ -12,7 +12,7 @@ from contracts.bundle import ArtifactQuality
 from export.runtimes import Evaluator, Feed, Ranked
 from training.cases import TEST, Cases, next_basket_cases
 from training.context import context_of
-from training.evaluation import CUTOFF, PersonMetrics, by_person, gains, quality
+from training.evaluation import CUTOFF, PersonMetrics, gains, list_metrics, nothing_shown, quality
 from training.histories import Histories, histories_of
 from training.prepared import Prepared
 from training.segments import Segments
@@ -106,20 +106,19 @@ def as_quality(metrics: PersonMetrics, evaluator: str, seed: int) -> ArtifactQua
 
 
 def _evaluate(evaluator: Evaluator, task: Task, count: Callable[[], None], new_items: bool) -> PersonMetrics:
-    cases, rows = task.cases, np.arange(len(task.cases))
-    anything, new = (np.zeros((len(rows), CUTOFF), np.int64) for _ in range(2))
-    found = np.full((3, len(rows)), np.nan)
+    cases = task.cases
+    anything, new = (np.zeros((len(cases), CUTOFF), np.int64) for _ in range(2))
     for row, feed in enumerate(task.anything.feeds()):
         _put(anything[row], evaluator.rank(feed)[0])
         count()
-    found[:2] = gains(anything, cases, rows, new_only=False)
-    if new_items:
-        for row, feed in enumerate(task.new.feeds()):
-            candidates = evaluator.rank(feed)[0]
-            _put(new[row], candidates[~np.isin(candidates, cases.weights[row].indices)])
-            count()
-        found[2] = gains(new, cases, rows, new_only=True)[0]
-    return PersonMetrics(*(by_person(values, cases.person, task.people) for values in found))
+    all_items = list_metrics(anything, cases, task.people, new_only=False)
+    if not new_items:
+        return PersonMetrics(all_items, nothing_shown(task.people, cases.targets.shape[1] - 1))
+    for row, feed in enumerate(task.new.feeds()):
+        candidates = evaluator.rank(feed)[0]
+        _put(new[row], candidates[~np.isin(candidates, cases.weights[row].indices)])
+        count()
+    return PersonMetrics(all_items, list_metrics(new, cases, task.people, new_only=True))
 
 
 def _put(row: NDArray[np.int64], items: NDArray[np.integer]) -> None:

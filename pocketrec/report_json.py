@@ -21,6 +21,7 @@ def build_report(results: Results) -> dict[str, object]:
         },
         "quality": results.quality,
         "comparison": results.comparison,
+        "segments": results.segments,
         "artifacts": artifacts_of(results.export),
         "parity": parity_of(results.export),
         "fleet": fleet_of(results.simulation),

@@ -13,10 +13,11 @@ from pocketrec.model_steps import COMPRESS, TRAIN
 from pocketrec.next_bundle import ROLL_OUT, Rollout, load_rollout
 from pocketrec.preparation import PREPARE
 from pocketrec.publication import PUBLISH, load_published
-from pocketrec.quality import comparison, load_quality, quality_of
+from pocketrec.quality import comparison, load_quality, quality_of, segments_of
 from pocketrec.run_directory import RunDirectory, StepRecord
 from pocketrec.simulation import SIMULATE, Simulation, load_simulation
 from training.prepared import Prepared, load_prepared
+from training.segments import fit_segments
 
 if TYPE_CHECKING:
     from training.evaluation import PersonMetrics
@@ -52,8 +53,13 @@ class Results:
 
     @cached_property
     def quality(self) -> dict[str, dict]:
-        """Model -> NDCG@10, recall@10 and NDCG@10 of new items, each with its interval."""
+        """Model -> every metric at 10 with its interval, on all items and on new ones."""
         return quality_of(self.people, self.seed)
+
+    @cached_property
+    def segments(self) -> dict[str, dict]:
+        """Segment -> its test people and every model's quality for them."""
+        return segments_of(self.people, fit_segments(self.prepared, self.seed), self.seed)
 
     @cached_property
     def comparison(self) -> dict[str, dict]:

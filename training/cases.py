@@ -25,6 +25,9 @@ class Cases:
     weights: sp.csr_matrix  # float32 [n, items + 1]: the person's fading counts over the whole history
     targets: sp.csr_matrix  # bool [n, items + 1]: distinct catalogue items of the basket
     excluded: int  # baskets left out because their person did nothing before them
+    information: NDArray[np.float32] | None = (
+        None  # [items + 1] bits of each item, -log2 of the share of people with it
+    )
 
     def __len__(self) -> int:
         return len(self.baskets)
@@ -41,6 +44,12 @@ def basket_matrix(prepared: Prepared, baskets: NDArray[np.integer]) -> sp.csr_ma
     matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
     matrix.data[:] = 1.0
     return matrix
+
+
+def self_information(prepared: Prepared) -> NDArray[np.float32]:
+    """float32 [items + 1]: -log2 of the share of central people who had the item before the test weeks."""
+    central = max(int((~prepared.is_phone).sum()), 1)
+    return -np.log2(np.maximum(prepared.items.people, 1) / central).astype(np.float32)
 
 
 def next_basket_cases(prepared: Prepared, split: int) -> Cases:
@@ -73,4 +82,5 @@ def next_basket_cases(prepared: Prepared, split: int) -> Cases:
         weights=sp.csr_matrix(flat, shape=shape),
         targets=basket_matrix(prepared, numbers),
         excluded=int(wanted.sum()) - len(numbers),
+        information=self_information(prepared),
     )

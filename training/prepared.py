@@ -86,6 +86,7 @@ class Prepared:
     is_phone: NDArray[np.bool_]  # [people]
     record: PrepareRecord
     segments: SegmentDefinition | None = None  # as fitted on the log and saved beside it
+    split: NDArray[np.int8] | None = None  # [baskets] where a protocol splits otherwise than by time
 
     @cached_property
     def basket_start(self) -> NDArray[np.int64]:
@@ -111,6 +112,8 @@ class Prepared:
     @cached_property
     def basket_split(self) -> NDArray[np.int8]:
         """int8 [baskets]: 0 training, 1 validation, 2 test."""
+        if self.split is not None:
+            return self.split
         return self.record.boundaries.parts(self.basket_time_ms)
 
     @cached_property

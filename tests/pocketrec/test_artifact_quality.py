@@ -1,6 +1,7 @@
 """Artifacts are evaluated by asking them: held against the evaluation that scores the whole catalogue at once."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from export.runtimes import Feed, Ranked
 from pocketrec.artifact_quality import Task, evaluate_artifacts, test_task
 from pocketrec.bundling import catalogue_contents
 from pocketrec.quality import BASELINES, bars, comparison
-from training.evaluation import PersonMetrics, evaluate
+from training.evaluation import MEANS, PersonMetrics, evaluate, nothing_shown
 from training.prepare import prepare
 from training.prepared import Prepared
 from training.pseudonym import key_from_seed
@@ -68,8 +69,11 @@ def test_the_answers_of_an_artifact_give_the_quality_of_its_scores(prepared: Pre
     artifact = Fixed(scores, candidates=len(scores) - 1)
     found = evaluate_artifacts({"fixed": artifact}, task)["fixed"]
     expected = evaluate(lambda rows: np.tile(scores, (len(rows), 1)), task.cases, len(prepared.pseudonym))
-    for metric in ("ndcg", "recall", "new_ndcg"):
-        np.testing.assert_array_equal(getattr(found, metric), getattr(expected, metric))
+    for lists in ("all_items", "new_items"):
+        one, other = getattr(found, lists), getattr(expected, lists)
+        for metric in MEANS:
+            np.testing.assert_array_equal(getattr(one, metric), getattr(other, metric))
+        assert (one.shown != other.shown).nnz == 0
     assert np.nanmean(found.ndcg) > 0
 
 
@@ -114,7 +118,8 @@ def test_popularity_of_segments_counts_central_people_before_the_test_weeks(prep
 
 
 def people_with(ndcg: np.ndarray, new: np.ndarray) -> PersonMetrics:
-    return PersonMetrics(ndcg, ndcg, new)
+    lists = nothing_shown(len(ndcg), ITEMS)
+    return PersonMetrics(replace(lists, ndcg=ndcg), replace(lists, ndcg=new))
 
 
 def test_bars_rest_on_the_lower_bound_against_the_best_baseline() -> None:
@@ -127,5 +132,6 @@ def test_bars_rest_on_the_lower_bound_against_the_best_baseline() -> None:
     assert (found["all_items"]["best_baseline"], found["new_items"]["best_baseline"]) == ("item_knn", "user_knn")
     assert found["all_items"]["relative_difference"]["value"] == pytest.approx(-0.01)
     assert bars(found) == {"all_items": True, "new_items": True}
+    assert found["all_items"]["p_value"] < 0.001  # 1 % less for everybody is no chance
     people["model.tflite"] = people_with(base * 0.97, new)
     assert bars(comparison(people, seed=1)) == {"all_items": False, "new_items": False}

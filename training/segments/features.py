@@ -87,7 +87,7 @@ def _days_since(
     """float64 [people]: days since the latest hour, the window where there is none."""
     last = np.full(people, now - window, np.int64)
     np.maximum.at(last, person, hour)
-    return (now - last) / HOURS_PER_DAY
+    return np.maximum(now - last, 0) / HOURS_PER_DAY
 
 
 def _irregularity(person: NDArray[np.int64], day: NDArray[np.int64], people: int) -> NDArray[np.float64]:
