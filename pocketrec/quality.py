@@ -10,6 +10,7 @@ from contracts.bundle import TFLITE
 
 if TYPE_CHECKING:
     from contracts.bundle import Estimate
+    from contracts.segments import SegmentDefinition
     from training.evaluation import ListQuality, PersonMetrics, Quality
     from training.segments import Segments
 
@@ -34,7 +35,10 @@ def quality_of(people: "Mapping[str, PersonMetrics]", seed: int) -> dict[str, di
 
 
 def segments_of(people: "Mapping[str, PersonMetrics]", segments: "Segments", seed: int) -> dict[str, dict]:
-    """The same of each segment, as the report's `segments`; no quality, but a note, where it cannot be measured."""
+    """The same of each segment, as the report's `segments`, with its own `comparison`.
+
+    A segment with too few test people has a note instead.
+    """
     from training.evaluation import LEAST_MEASURED, segment_qualities
 
     found: dict[str, dict] = {}
@@ -42,9 +46,24 @@ def segments_of(people: "Mapping[str, PersonMetrics]", segments: "Segments", see
         found[each.name] = {"test_people": each.people}
         if each.quality is None:
             found[each.name]["note"] = f"{each.people} test people, {LEAST_MEASURED} are needed to measure anything"
-        else:
-            found[each.name]["quality"] = {name: _stated(stated) for name, stated in each.quality.items()}
+            continue
+        found[each.name]["quality"] = {name: _stated(stated) for name, stated in each.quality.items()}
+        mine = segments.person == segments.names.index(each.name) + 1
+        found[each.name]["comparison"] = comparison({name: metrics.of(mine) for name, metrics in people.items()}, seed)
     return found
+
+
+def segmentation_of(definition: "SegmentDefinition") -> dict[str, object]:
+    """How the segments were found, as the report's `segmentation`."""
+    return {
+        "method": definition.method,
+        "people": dict(zip(definition.names, definition.people, strict=True)),
+        "features": definition.features,
+        "silhouette": definition.silhouette,
+        "davies_bouldin": definition.davies_bouldin,
+        "agreement": definition.agreement,
+        "considered": msgspec.to_builtins(definition.considered),
+    }
 
 
 def _stated(found: "Quality") -> dict[str, object]:

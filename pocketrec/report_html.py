@@ -31,6 +31,11 @@ OFFLINE_LANE = "offline"
 TOP_ITEMS = 8
 FLOW = ("phone", "till", "both")
 FLOW_WORDS = {"phone": "phone only", "till": "till only", "both": "seen by both, counted once"}
+METHOD_WORDS = {
+    "kmeans": "k-means",
+    "hierarchical": "Ward's hierarchical clustering",
+    "deep_embedded": "Deep Embedded Clustering",
+}
 KIND_DEVICE, KIND_TEACHER, KIND_BASELINE = "on the device", "teacher", "baseline"
 
 
@@ -72,6 +77,10 @@ def render_report(results: Results, report: Mapping[str, object]) -> str:
             task: (bar, met) for (task, bar), met in zip(BARS.items(), bars(results.comparison).values(), strict=True)
         },
         charts=_charts(results, timeline),
+        models=_models(results),
+        segments=_segments(results),
+        segmentation=results.prepared.segments,
+        method=METHOD_WORDS[results.prepared.segments.method] if results.prepared.segments else "",
         profile=_profile(results, login),
         story=_story(timeline),
         currency=results.prepared.record.currency,
@@ -92,7 +101,7 @@ def _verdicts(results: Results) -> list[tuple[bool, str, str]]:
         stated = results.comparison[task]["relative_difference"]
         measured = (
             f"{stated['value']:+.1%} [{stated['low']:+.1%}, {stated['high']:+.1%}] against "
-            f"{_words(results.comparison[task]['best_baseline'])}"
+            f"{_words(results.comparison[task]['best_baseline'])}, {_p_value(results.comparison[task]['p_value'])}"
         )
         found.append((met[task], question, measured))
     fp32 = results.export.parity.fp32
@@ -109,6 +118,34 @@ def _verdicts(results: Results) -> list[tuple[bool, str, str]]:
         )
     )
     return found
+
+
+def _p_value(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _models(results: Results) -> list[dict[str, object]]:
+    """Every model's metrics, the best on all items first."""
+    ranked = sorted(results.quality.items(), key=lambda pair: -pair[1]["ndcg_at_10"]["value"])
+    return [{"name": _words(name), "kind": _kind(name), **found} for name, found in ranked]
+
+
+def _segments(results: Results) -> list[dict[str, object]]:
+    """Every segment: what model.tflite reaches there, against the baseline that is best there; or why not."""
+    rows: list[dict[str, object]] = []
+    for name, found in results.segments.items():
+        row: dict[str, object] = {"name": name, "test_people": found["test_people"], "note": found.get("note", "")}
+        if "quality" in found:
+            ours = found["quality"][TFLITE]
+            for task, reached in ((ALL_ITEMS, ours["ndcg_at_10"]), (NEW_ITEMS, ours["new_items"]["ndcg_at_10"])):
+                compared = found["comparison"][task]
+                row[task] = {
+                    "value": reached["value"],
+                    "best": _words(compared["best_baseline"]),
+                    **{end: compared["relative_difference"][end] for end in ("low", "high")},
+                }
+        rows.append(row)
+    return rows
 
 
 def _words(name: str) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from pocketrec.exporting import Export
 from pocketrec.federation import Federation
+from pocketrec.quality import segmentation_of
 from pocketrec.results import Results
 from pocketrec.simulation import Simulation
 
@@ -21,6 +22,7 @@ def build_report(results: Results) -> dict[str, object]:
         },
         "quality": results.quality,
         "comparison": results.comparison,
+        "segmentation": segmentation_of(results.prepared.segments) if results.prepared.segments else {},
         "segments": results.segments,
         "artifacts": artifacts_of(results.export),
         "parity": parity_of(results.export),

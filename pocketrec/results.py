@@ -58,7 +58,7 @@ class Results:
 
     @cached_property
     def segments(self) -> dict[str, dict]:
-        """Segment -> its test people and every model's quality for them."""
+        """Segment -> its test people, every model's quality for them, and model.tflite against their best baseline."""
         return segments_of(self.people, fit_segments(self.prepared, self.seed), self.seed)
 
     @cached_property
