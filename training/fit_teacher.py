@@ -68,9 +68,9 @@ class _Job:
     state: dict | None  # of a checkpoint to go on from
 
 
-def cosine(step: int, steps: int) -> float:
+def cosine(step: int, steps: int, warm_up: int = WARM_UP_STEPS) -> float:
     """Share of the learning rate at a step: linear warm-up, then half a cosine."""
-    rising = min(1.0, (step + 1) / WARM_UP_STEPS)
+    rising = min(1.0, (step + 1) / max(warm_up, 1))
     return rising * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + np.cos(np.pi * step / max(steps, 1))))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.fit_teacher import cosine
 from training.sequence.linear_cross_entropy import linear_cross_entropy
 from training.sequence.sequences import Sequences
 from training.sequence.transformer import NextItemTransformer, TransformerShape
@@ -14,7 +15,6 @@ from training.sequence.windows import batches
 
 GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.98)
-FINAL_RATE = 0.02  # of the learning rate, where the cosine ends
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def fit_next_item(
         losses, learned = [], 0
         for batch in batches(sequences, recipe.shape.length, recipe.positions, len(recipe.future), rng):
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate * _share_of_rate(step, steps, recipe.warm_up)
+                group["lr"] = recipe.rate * cosine(min(step, steps), steps, recipe.warm_up)
             targets = torch.from_numpy(batch.targets).to(device)
             known = targets[..., 0] > 0
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -95,9 +95,3 @@ def fit_next_item(
             step += 1
         after_epoch(Epoch(number, float(np.mean(losses)), learned), averaged.module)
     return averaged.module.eval()
-
-
-def _share_of_rate(step: int, steps: int, warm_up: int) -> float:
-    """Linear warm-up, then half a cosine over all steps."""
-    rising = min(1.0, (step + 1) / max(warm_up, 1))
-    return rising * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * min(step / max(steps, 1), 1.0)))))

@@ -26,6 +26,7 @@ class WindowBatch:
 
     items: NDArray[np.int64]  # [B, T]
     size: NDArray[np.int64]  # [B]
+    event: NDArray[np.int64]  # [B, T] where each item stands among all events; 0 at padding
     targets: NDArray[np.int64]  # [B, T, F] the F items that follow each position, 0 where the sequence ends
 
 
@@ -93,4 +94,4 @@ def _batch(
     most = len(sequences.item) - 1
     items = np.where(inside, sequences.item[np.minimum(place, most)], 0)
     targets = np.where(inside[..., None] & (following < end), sequences.item[np.minimum(following, most)], 0)
-    return WindowBatch(items.astype(np.int64), size, targets.astype(np.int64))
+    return WindowBatch(items.astype(np.int64), size, np.where(inside, place, 0), targets.astype(np.int64))

@@ -20,8 +20,10 @@ def test_windows_hold_every_target_once(people: list[list[int]], length: int, se
 
 @given(histories, st.integers(1, 8), st.integers(8, 40), st.integers(1, 3), st.integers(0, 99))
 def test_targets_follow_their_positions(people: list[list[int]], length: int, positions: int, future: int, seed: int):
-    learned = []
-    for batch in batches(make(people), length, positions, future, np.random.default_rng(seed)):
+    learned, sequences = [], make(people)
+    for batch in batches(sequences, length, positions, future, np.random.default_rng(seed)):
+        held = batch.items > 0
+        assert (sequences.item[batch.event[held]] == batch.items[held]).all()
         assert batch.items.size <= max(positions, length)
         for row, size in enumerate(batch.size):
             assert (batch.items[row, size:] == 0).all()

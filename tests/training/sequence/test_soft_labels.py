@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contracts.errors import RunError
+from tests.training.sequence.test_sequences import make
+from training.sequence.soft_labels import load_next_item_labels, make_next_item_labels, save_next_item_labels
+from training.sequence.transformer import NextItemTransformer, TransformerShape
+
+PEOPLE = make([[1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4], [5], [9, 8]])
+
+
+@pytest.fixture(scope="module")
+def model() -> NextItemTransformer:
+    torch.manual_seed(0)
+    found = NextItemTransformer(TransformerShape(width=16, blocks=1, heads=2, length=4), PEOPLE.items)
+    with torch.no_grad():
+        for parameter in found.parameters():
+            parameter.normal_(0.0, 0.3)
+    return found.eval()
+
+
+def test_labels_are_what_the_teacher_says_of_the_events_before(model: NextItemTransformer):
+    labels = make_next_item_labels(model, PEOPLE, 3)
+    for person in range(len(PEOPLE)):
+        items = PEOPLE.of(person)
+        for place in range(len(items)):
+            # the first window of 4 says all its places; later ones overlap by half and say their last two
+            begin = 0 if place < 4 else place - place % 2 - 2
+            window = torch.from_numpy(items[begin : begin + 4].astype(np.int64))[None]
+            hidden = model(window, torch.tensor([window.shape[1]]))[0, place - begin]
+            scores = (hidden @ model.table.weight.T + model.bias).detach()
+            scores[0] = -torch.inf
+            best = scores.log_softmax(0).topk(3)
+            event = PEOPLE.start[person] + place
+            assert labels.items[event].tolist() == best.indices.tolist()
+            np.testing.assert_allclose(labels.log_share[event], best.values, atol=2e-2)
+
+
+def test_labels_come_back_from_disk(model: NextItemTransformer, tmp_path: Path):
+    labels = make_next_item_labels(model, PEOPLE, 3)
+    save_next_item_labels(labels, tmp_path)
+    found = load_next_item_labels(tmp_path)
+    assert all(np.array_equal(value, getattr(found, name)) for name, value in vars(labels).items())
+
+
+def test_a_folder_without_labels_is_refused(tmp_path: Path):
+    with pytest.raises(RunError, match="holds no next-item labels"):
+        load_next_item_labels(tmp_path)

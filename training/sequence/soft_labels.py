@@ -1,0 +1,89 @@
+"""What a next-item teacher says after every event, as arrays: all that distillation needs to know of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from contracts.errors import RunError
+from training.sequence.sequences import Sequences
+from training.sequence.transformer import NextItemTransformer
+
+FILE = "next_item_labels.npz"
+BATCH = 64  # windows
+
+
+@dataclass(frozen=True)
+class NextItemLabels:
+    """After each of n events, and the vectors that the teacher's hidden states are compared with."""
+
+    items: NDArray[np.int32]  # [n, K] the teacher's best, best first
+    log_share: NDArray[np.float16]  # [n, K] their log probabilities among the whole catalogue
+    vectors: NDArray[np.float32]  # [items + 1, width]
+    bias: NDArray[np.float32]  # [items + 1]
+
+
+@torch.no_grad()
+def make_next_item_labels(
+    model: NextItemTransformer, sequences: Sequences, most: int, progress: Callable[[int, int], None] | None = None
+) -> NextItemLabels:
+    """Ask the teacher after every event, with at least half the length that it reads before it where there is as much.
+
+    Args:
+        model: trained.
+        sequences: of n events, those that it was trained on.
+        most: K.
+        progress: called with windows done and all windows.
+    """
+    model.eval()
+    length, device = model.shape.length, model.bias.device
+    half = max(length // 2, 1)
+    most = min(most, model.items)
+    items = np.zeros((len(sequences.item), most), np.int32)
+    log_share = np.zeros((len(sequences.item), most), np.float16)
+    windows = [
+        (int(start) + first, int(start) + min(first + length, size), first)
+        for start, size in zip(sequences.start[:-1], sequences.sizes().tolist(), strict=True)
+        for first in range(0, max(size - half, 1), half)
+        if size
+    ]
+    windows.sort(key=lambda window: window[1] - window[0])
+    for done in range(0, len(windows), BATCH):
+        some = windows[done : done + BATCH]
+        size = torch.tensor([end - begin for begin, end, _ in some], device=device)
+        history = np.zeros((len(some), int(size.max())), np.int64)
+        for row, (begin, end, _) in enumerate(some):
+            history[row, : end - begin] = sequences.item[begin:end]
+        hidden = model(torch.from_numpy(history).to(device), size)
+        for row, (begin, end, first) in enumerate(some):
+            known = half if first else 0  # places that the window before this one has said, with more before them
+            scores = hidden[row, known : end - begin] @ model.table.weight.T + model.bias
+            scores[:, 0] = -torch.inf
+            best = scores.log_softmax(1).topk(most)
+            items[begin + known : end] = best.indices.cpu().numpy()
+            log_share[begin + known : end] = best.values.cpu().numpy()
+        if progress:
+            progress(min(done + BATCH, len(windows)), len(windows))
+    return NextItemLabels(
+        items, log_share, model.table.weight.detach().cpu().numpy().copy(), model.bias.detach().cpu().numpy().copy()
+    )
+
+
+def save_next_item_labels(labels: NextItemLabels, folder: Path) -> None:
+    np.savez(folder / FILE, **vars(labels))
+
+
+def load_next_item_labels(folder: Path) -> NextItemLabels:
+    """Read what `save_next_item_labels` wrote.
+
+    Raises:
+        RunError: if the folder holds none.
+    """
+    try:
+        with np.load(folder / FILE) as archive:
+            return NextItemLabels(**{name: archive[name] for name in archive.files})
+    except (OSError, TypeError, ValueError) as error:
+        raise RunError(f"{folder} holds no next-item labels ({error}): ask the teacher again") from None
