@@ -1,0 +1,201 @@
+"""A catalogue as item codes: product quantization whose codes are the vectors, trained jointly with the model.
+
+An item's vector is the centre of its list (see `compression.balanced_lists`) plus one codeword of each of several
+books: item i of list l with codes c is `centres[l] + interleaved(books[0][c[0]], books[1][c[1]], ...)`. Book m speaks
+for columns m, m + books, m + 2 books, ...: a table that starts from a decomposition has its strongest columns first,
+and so each book gets its share of them. A code is one byte. Centres lie on an int8 grid, and what that rounds away is
+the codewords' to say.
+
+While training, a float table stands behind the codes. The model sees the decoded vectors; gradients go to the
+codewords, and straight through to the float table (DPQ-VQ: Chen, Li and Sun 2020, arXiv:1908.09756; for
+recommenders RecJPQ: Petrov and Macdonald, WSDM 2024, arXiv:2312.06165). Every few steps each item takes the codes that
+are nearest to its float vector by then, and its float vector goes half the way back to them: what pushes it has not
+seen it move, so it would drift past codewords that were near enough (the commitment of VQ-VAE: van den Oord, Vinyals
+and Kavukcuoglu 2017, arXiv:1711.00937).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from compression.item_table import quantization_scale, quantize
+
+CODEWORDS = 256
+FITTING_ROUNDS = 12  # of k-means, from which joint training goes on
+FITTING_ROWS = 20_000  # drawn for k-means by importance
+REASSIGN_EVERY = 10  # steps
+CHUNK = 4096  # items coded at once
+
+
+class StoredCodes(NamedTuple):
+    """A coded catalogue as it is stored."""
+
+    codes: NDArray[np.uint8]  # [items + 1, books]; row 0 is padding
+    books: NDArray[np.float32]  # [books, CODEWORDS, width / books]
+    centres: NDArray[np.int8]  # [lists, width]
+    scale: float  # of the centres
+    slots: int  # items of a list
+
+    def values(self) -> NDArray[np.float32]:
+        """float32 [items + 1, width]: what the codes stand for."""
+        lists = np.arange(len(self.codes)) // self.slots
+        return self.centres[lists] * np.float32(self.scale) + decode(self.codes, self.books)
+
+
+def decode(codes: NDArray[np.uint8], books: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [n, width] from codes uint8 [n, books]: the sum of the codewords, without centres."""
+    words = books[np.arange(len(books)), codes.astype(np.int64)]  # [n, books, width / books]
+    return np.ascontiguousarray(words.transpose(0, 2, 1)).reshape(len(codes), -1)
+
+
+def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray:
+    """The nearest codewords.
+
+    Args:
+        residuals: float32 [n, width], vectors less the centres of their lists.
+        books: float32 [books, CODEWORDS, width / books].
+        weights: float32 [width], how much a squared error in each column matters.
+
+    Returns:
+        uint8 [n, books].
+    """
+    codes = np.empty((len(residuals), len(books)), np.uint8)
+    for number, words in enumerate(books):
+        columns = slice(number, None, len(books))
+        matters = weights[columns]
+        lengths = (words**2 * matters).sum(1)
+        for first in range(0, len(residuals), CHUNK):
+            rows = slice(first, first + CHUNK)
+            codes[rows, number] = (lengths - 2 * (residuals[rows, columns] * matters) @ words.T).argmin(1)
+    return codes
+
+
+def fit_books(
+    residuals: NDArray[np.float32],
+    books: int,
+    weights: NDArray[np.float32],
+    importance: NDArray[np.floating],
+    seed: int,
+) -> NDArray[np.float32]:
+    """Codewords by k-means in each book's columns.
+
+    Args:
+        residuals: float32 [n, width].
+        books: their number, a divisor of width.
+        weights: float32 [width], see `encode`.
+        importance: float [n], how likely a row is drawn for the fit.
+        seed: of the draws.
+
+    Returns:
+        float32 [books, CODEWORDS, width / books].
+    """
+    rng = np.random.default_rng(seed)
+    drawn = residuals[rng.choice(len(residuals), FITTING_ROWS, p=importance / importance.sum())]
+    start = rng.choice(FITTING_ROWS, CODEWORDS, replace=False)
+    words = np.stack([drawn[start, number::books] for number in range(books)]).astype(np.float32)
+    for _ in range(FITTING_ROUNDS):
+        codes = encode(drawn, words, weights)
+        for number in range(books):
+            members = np.bincount(codes[:, number], minlength=CODEWORDS)
+            sums = np.stack(
+                [
+                    np.bincount(codes[:, number], column, CODEWORDS)
+                    for column in drawn[:, number::books].T.astype(np.float64)
+                ],
+                axis=1,
+            )
+            used = members > 0
+            words[number, used] = sums[used] / members[used, None]
+    return words
+
+
+class TrainableCodes(tf.Module):
+    """The coded catalogue while it is trained: a float table, seen through its codes once quantization has started."""
+
+    def __init__(
+        self,
+        values: NDArray[np.float32],
+        slots: int,
+        books: int,
+        weights: NDArray[np.float32],
+        importance: NDArray[np.floating],
+        seed: int,
+    ) -> None:
+        """A table that will be coded.
+
+        Args:
+            values: float32 [items + 1, width], numbered so that item i is near the others of list i // slots.
+            slots: items of a list.
+            books: bytes of an item, a divisor of width.
+            weights: float32 [width], see `encode`.
+            importance: float [items + 1], see `fit_books`.
+            seed: of the fit.
+        """
+        super().__init__(name="item_codes")
+        items, width = values.shape
+        self.slots, self._weights, self._importance, self._seed = slots, weights, importance, seed
+        self._list = (np.arange(items) // slots).astype(np.int32)
+        self.values = tf.Variable(values.astype(np.float32), name="values")
+        self.centres = tf.Variable(tf.zeros((self._list[-1] + 1, width)), trainable=False, name="centres")
+        self.scale = tf.Variable(0.0, trainable=False, name="scale")  # of the centres; 0: not seen through codes yet
+        self.books = tf.Variable(tf.zeros((books, CODEWORDS, width // books)), name="books")
+        self.codes = tf.Variable(tf.zeros((items, books), tf.int32), trainable=False, name="codes")
+
+    @property
+    def is_quantized(self) -> bool:
+        return bool(self.scale.numpy())
+
+    def start_quantization(self) -> None:
+        """Fix the centres, fit codewords to what is left, and see the float table through both from now on."""
+        values = self.values.numpy()
+        first = np.arange(0, len(values), self.slots)
+        members = np.diff(np.append(first, len(values)))[:, None]
+        means = np.add.reduceat(values, first) / members
+        scale = float(np.float32(quantization_scale(means, coverage=1.0)))
+        self.scale.assign(scale)
+        self.centres.assign(quantize(means, scale) * scale)
+        residuals = values - self.centres.numpy()[self._list]
+        books = self.books.shape[0]
+        self.books.assign(fit_books(residuals[1:], books, self._weights, self._importance[1:], self._seed))
+        self.reassign()
+
+    def after_step(self, step: int) -> None:
+        """Every few steps, give every item its nearest codes."""
+        if self.is_quantized and step % REASSIGN_EVERY == 0:
+            self.reassign()
+
+    def reassign(self) -> None:
+        """Give every item its nearest codes, and bring its float vector nearer to them."""
+        centres, books = self.centres.numpy()[self._list], self.books.numpy()
+        values = self.values.numpy()
+        codes = encode(values - centres, books, self._weights)
+        self.codes.assign(codes.astype(np.int32))
+        self.values.assign((values + centres + decode(codes, books)) / 2)
+
+    @property
+    def trained(self) -> list[tf.Variable]:
+        """What a training step may move; codes are moved between steps."""
+        return [self.values, self.books]
+
+    def rows(self, items: tf.Tensor) -> tf.Tensor:
+        floats = tf.gather(self.values, items)
+        books, _, part = self.books.shape
+        chosen = tf.gather(self.codes, items) + tf.range(books) * CODEWORDS  # [..., books]
+        words = tf.gather(tf.reshape(self.books, (-1, part)), chosen)  # [..., books, part]
+        decoded = tf.gather(self.centres, items // self.slots) + tf.reshape(
+            tf.linalg.matrix_transpose(words), tf.shape(floats)
+        )
+        return tf.where(self.scale > 0.0, decoded + floats - tf.stop_gradient(floats), floats)
+
+    def score(self, query: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(query, self.rows(tf.range(self.values.shape[0])), transpose_b=True)
+
+    def frozen(self) -> StoredCodes:
+        """As it is stored, with the codes that were trained last."""
+        if not self.is_quantized:
+            self.start_quantization()
+        scale = float(self.scale.numpy())
+        centres = quantize(self.centres.numpy(), scale)
+        return StoredCodes(self.codes.numpy().astype(np.uint8), self.books.numpy(), centres, scale, self.slots)
