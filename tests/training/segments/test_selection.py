@@ -43,6 +43,7 @@ def candidate(count: int, silhouette: float, davies_bouldin: float, smallest: in
 def test_both_scores_have_the_same_say_and_ties_go_to_fewer_segments() -> None:
     assert choose([candidate(3, 0.3, 1.0), candidate(4, 0.4, 0.9), candidate(5, 0.2, 1.2)]) == 4
     assert choose([candidate(3, 0.4, 1.0), candidate(4, 0.3, 0.9)]) == 3
+    assert choose([candidate(3, 0.30, 1.2), candidate(4, 0.29, 1.0), candidate(5, 0.28, 1.1)]) == 4
     assert choose([candidate(5, 0.3, 1.0), candidate(4, 0.3, 1.0)]) == 4
 
 
