@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.checkpoint import Checkpoint, fingerprint
 from training.fit_teacher import cosine
 from training.sequence.linear_cross_entropy import linear_cross_entropy
 from training.sequence.sequences import Sequences
@@ -42,6 +44,7 @@ def fit_next_item(
     recipe: NextItemRecipe,
     seed: int,
     after_epoch: Callable[[Epoch, NextItemTransformer], None],
+    checkpoint: Path | None = None,
 ) -> NextItemTransformer:
     """Train, on whatever device the model lies.
 
@@ -51,13 +54,14 @@ def fit_next_item(
         recipe: how long and how fast.
         seed: of windows and dropout.
         after_epoch: called with what the epoch was and the averaged model.
+        checkpoint: a file to go on from if it holds this training, kept after every epoch; nothing is kept without.
 
     Returns:
         The moving average of the weights (Polyak and Juditsky 1992), which generalises better than the last step's.
+
+    Raises:
+        RunError: if the checkpoint is damaged.
     """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    model.dropout.coins = np.random.Generator(np.random.SFC64(seed))
     device = model.bias.device
     decayed = [p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith("blocks")]
     others = [p for p in model.parameters() if all(p is not q for q in decayed)]
@@ -68,14 +72,29 @@ def fit_next_item(
     )
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
     weight = torch.tensor(recipe.future, device=device)
-    steps = recipe.epochs * sum(1 for _ in batches(sequences, recipe.shape.length, recipe.positions, 1, rng))
-    step = 0
-    for number in range(1, recipe.epochs + 1):
+    first_epoch = batches(sequences, recipe.shape.length, recipe.positions, 1, np.random.default_rng(seed))
+    steps = recipe.epochs * sum(1 for _ in first_epoch)  # others may have a batch more or less
+    kept = None
+    if checkpoint is not None:
+        begun = (value.cpu().numpy() for value in model.state_dict().values())
+        kept = Checkpoint(checkpoint, fingerprint(recipe, seed, device.type, sequences.item, sequences.start, *begun))
+    state: dict | None = kept.load() if kept else None
+    step, done = 0, 0
+    if state is not None:
+        model.load_state_dict(state["weights"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, done = state["step"], state["done"]
+    for number in range(done + 1, recipe.epochs + 1):
+        # Each epoch has generators of its own, so that a checkpoint need not hold any.
+        rng = np.random.default_rng([seed, number])
+        model.dropout.coins = np.random.Generator(np.random.SFC64([seed, number]))
+        torch.manual_seed(int(rng.integers(2**62)))
         model.train()
         losses, learned = [], 0
         for batch in batches(sequences, recipe.shape.length, recipe.positions, len(recipe.future), rng):
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate * cosine(min(step, steps), steps, recipe.warm_up)
+                group["lr"] = float(recipe.rate * cosine(min(step, steps), steps, recipe.warm_up))
             targets = torch.from_numpy(batch.targets).to(device)
             known = targets[..., 0] > 0
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -93,5 +112,8 @@ def fit_next_item(
             losses.append(loss.item())
             learned += len(wanted)
             step += 1
+        if kept:
+            trained = {"weights": model.state_dict(), "averaged": averaged.state_dict(), "step": step, "done": number}
+            kept.save({**trained, "optimizer": optimizer.state_dict()})
         after_epoch(Epoch(number, float(np.mean(losses)), learned), averaged.module)
     return averaged.module.eval()
