@@ -136,6 +136,10 @@ def test_the_report_has_every_key_with_a_measured_value(folder: Path) -> None:
     for task in ("all_items", "new_items"):
         assert report["comparison"][task]["best_baseline"] in models
         assert report["comparison"][task]["relative_difference"].keys() == {"value", "low", "high"}
+    assert report["segmentation"]["method"] == "kmeans"
+    assert report["segmentation"]["people"].keys() == report["segments"].keys()
+    for segment in report["segments"].values():
+        assert segment["quality"].keys() == models if "quality" in segment else segment["note"]
     for file in ("model.tflite", "model.train.tflite", "model.onnx"):
         artifact = report["artifacts"][file]
         assert artifact["bytes"] > 0

@@ -211,6 +211,19 @@ def test_bad_settings_get_one_line(shop: Path, say: Say) -> None:
     assert not (shop / "runs").exists()
 
 
+@pytest.mark.parametrize("asked", ['method = "deep_embedded"', 'method = "hierarchical"\ncount = 20'])
+def test_segments_that_so_few_people_cannot_fill_get_one_line(shop: Path, say: Say, asked: str) -> None:
+    write_log(shop / "sales.csv", log_rows())
+    assert say("init", "--source", "sales.csv")[0] == 0
+    settings = shop / "pocketrec.toml"
+    before, _, after = settings.read_text().partition("[segments]")
+    settings.write_text(f"{before}[segments]\n{asked}\n[model]{after.partition('[model]')[2]}")
+    code, _, err = say("prepare")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("pocketrec: [segments] method = ")
+    assert not list((shop / "runs").glob("*/prepare"))
+
+
 @pytest.mark.parametrize("arguments", [["prepar"], ["prepare", "--jsno"], ["prepare", "--run"], ["prepare", "extra"]])
 def test_usage_errors_get_one_line(say: Say, arguments: list[str]) -> None:
     code, out, err = say(*arguments)

@@ -80,8 +80,8 @@ def _labels(
     needed = max(FEWEST_PEOPLE[settings.method], LEAST_PEOPLE * (asked or 0))
     if people < needed:
         raise DataError(
-            f"[segments] method = {settings.method!r} with count = {settings.count!r} needs {needed} people with "
-            f'purchases in the training weeks, the log has {people}: use method = "kmeans" with count = "auto"'
+            f"[segments] method = {settings.method!r} with count = {settings.count!r} needs {needed} people who "
+            f'bought or browsed in the training weeks, the log has {people}: use method = "kmeans" with count = "auto"'
         )
     if asked and distinct <= asked:
         raise DataError(

@@ -44,10 +44,17 @@ def test_means_of_k_means_are_nearest_to_their_own(seed: int, count: int) -> Non
 def test_deep_embedding_finds_groups_and_repeats_itself(seed: int) -> None:
     points, kind = blobs(seed)
     clustering = deep_embedded(points, seed)
-    found = clustering.finish(3)
-    assert adjusted_rand_score(found, kind) == 1.0
-    assert (clustering.finish(3) == found).all()  # sharpening one number leaves the encoder as it was for the next
+    assert adjusted_rand_score(clustering.finish(3), kind) == 1.0
     assert (deep_embedded(points, seed).space == clustering.space).all()
+
+
+def test_sharpening_leaves_the_encoder_as_it_was_for_the_next_number() -> None:
+    cloud = np.random.default_rng(4).standard_normal((300, 5))
+    clustering = deep_embedded(cloud, 1)
+    found = clustering.finish(4)
+    clustering.finish(6)
+    assert (clustering.finish(4) == found).all()
+    assert (found != clustering.propose(4)).any()  # and it does something
 
 
 def test_deep_embedding_leaves_torch_as_it_was() -> None:
