@@ -68,6 +68,23 @@ def size_chart(rows: Sequence[Row]) -> str:
     return _svg(alt.layer(lines, points, *labels).properties(width=WIDTH - 130, height=230))
 
 
+def trials_chart(rows: Sequence[Row]) -> str:
+    """Trials of a tuning by their quality on all and on new items; rows: name, kind, all, new, cost in TFLOP."""
+    import altair as alt
+
+    kinds = {"chosen": TEACHER, "on the front": MODEL, "dominated": BASELINE, "stopped early": LINE}
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        x=alt.X("all:Q", title="NDCG@10, all items, validation weeks", scale=alt.Scale(zero=False, nice=True)),
+        y=alt.Y("new:Q", title="NDCG@10, new items", scale=alt.Scale(zero=False, nice=True)),
+    )
+    points = base.mark_point(filled=True, opacity=0.9).encode(
+        size=alt.Size("cost:Q", title="TFLOP of a training", scale=alt.Scale(range=[40, 400])),
+        color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=list(kinds.values()))),
+    )
+    labels = base.mark_text(align="left", dx=10, dy=-6, fontSize=11, color=SOFT).encode(text="name:N")
+    return _svg(alt.layer(points, labels).properties(width=WIDTH - 270, height=360))
+
+
 def latency_chart(rows: Sequence[Row]) -> str:
     """From the median to the 99th percentile; rows: name, p50, p99."""
     import altair as alt

@@ -25,6 +25,7 @@ from pocketrec.commands.publish import publish
 from pocketrec.commands.serve import serve
 from pocketrec.commands.simulate import simulate
 from pocketrec.commands.train import train
+from pocketrec.commands.tune import tune
 from pocketrec.commands.verify import verify
 from pocketrec.output import emit
 
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 VERBS = (
-    *(init, prepare, train, compress, export, build, evaluate),
+    *(init, prepare, tune, train, compress, export, build, evaluate),
     *(verify, publish, serve, simulate, federate, privacy, demo),
 )
 for verb in VERBS:

@@ -171,10 +171,10 @@ class Teacher(nn.Module):
     def parts(self, histories: Histories) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Score of every item [n, items + 1], the histories' items int64 [n, L], and the copy head's scores [n, L]."""
         self.eval()
-        items, counts, ages = tensors(histories)
+        items, counts, ages = tensors(histories, self.popularity.device)
         catalogue = self.catalogue()
         query, base, gain = self(catalogue, items, counts, ages)
-        return query @ catalogue.T + self.popularity, items, base + gain
+        return (query @ catalogue.T + self.popularity).cpu(), items.cpu(), (base + gain).cpu()
 
     def scores(self, histories: Histories) -> torch.Tensor:
         """float32 [n, items + 1]: the score of every item for every history, the copy head's where it stands there."""

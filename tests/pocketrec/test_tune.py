@@ -1,0 +1,119 @@
+"""`pocketrec tune`: a search that a project can take its settings from."""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from contracts.project_text import decode_project
+from pocketrec.cli import run
+
+PROJECT = """
+[data]
+source = "sales.csv"
+[clean]
+minimum_people = 2
+[split]
+test_weeks = 3
+validation_weeks = 3
+[model]
+history_length = 8
+candidates = 10
+width = 16
+[fleet]
+phones = 2
+[teacher]
+examples = 400
+steps = 4  # few
+"""
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    draw = random.Random(5)
+    rows = [
+        {"person": f"p{person}", "item": f"s{min(draw.randrange(30), draw.randrange(30))}", "time": time}
+        for person in range(30)
+        for week in range(24)
+        for time in [1_700_000_000 + week * 604_800 + draw.randrange(604_800)] * 3
+    ]
+    monkeypatch.chdir(tmp_path)
+    pl.DataFrame(rows).write_csv("sales.csv")
+    (tmp_path / "pocketrec.toml").write_text(PROJECT)
+    return tmp_path
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    def say(*arguments: str) -> tuple[int, str, str]:
+        code = run(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return say
+
+
+def test_a_search_is_printed_charted_kept_and_written(shop: Path, say: Say) -> None:
+    code, out, err = say("tune", "--trials", "2", "--run", "runs/a", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert len(found["trials"]) == 2
+    assert (shop / "pocketrec.toml").read_text() == PROJECT
+    figures = json.loads((shop / "runs/a/tuning/tuning.json").read_bytes())
+    assert figures == {key: found[key] for key in figures}
+    chart = (shop / "runs/a/tuning/tuning.html").read_text()
+    assert "<svg" in chart
+    assert not re.search(r"https?://(?!www\.w3\.org)", chart)  # it stands alone
+    assert all(line in chart for line in found["lines"])
+
+    code, out, err = say("tune", "--trials", "3", "--run", "runs/a", "--write")
+    assert code == 0, err
+    lines = out[out.index("[teacher]") :].split("\n\n")[0].splitlines()[1:]
+    again = json.loads((shop / "runs/a/tuning/tuning.json").read_bytes())
+    assert again["lines"] == lines
+    assert again["trials"][:2] == [
+        later | {key: earlier[key] for key in ("why", "on_front")}
+        for earlier, later in zip(again["trials"], found["trials"], strict=False)
+    ]
+    text = (shop / "pocketrec.toml").read_text()
+    teacher = decode_project(text).teacher
+    chosen = again["trials"][again["chosen"] - 1]["candidate"]
+    assert {name: getattr(teacher, name) for name in chosen} == chosen
+    assert "  # few" in text
+    assert teacher.examples == 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--segment", "nobody"], 'there is no segment "nobody": --segment takes "'),
+        (["--segment", "SMALL"], "people with baskets in the validation weeks, tuning needs 100"),
+        (["--trials", "0"], "--trials 0: a search takes at least 1 trial"),
+    ],
+)
+def test_bad_input_gets_one_line(shop: Path, say: Say, arguments: list[str], expected: str) -> None:
+    if arguments[1] == "SMALL":
+        _, _, told = say("tune", "--run", "runs/a", "--segment", "nobody")
+        arguments = ["--segment", re.findall(r'"([^"]+)" \(\d+ people\)', told)[0]]
+    code, out, err = say("tune", "--run", "runs/a", *arguments, "--json")
+    assert code == 2
+    last = err.splitlines()[-1]
+    assert expected in last
+    assert json.loads(out) == {"error": last.removeprefix("pocketrec: ")}
+    assert not (shop / "runs/a/tuning").exists()
+
+
+def test_a_damaged_journal_gets_one_line(shop: Path, say: Say) -> None:
+    (shop / "runs/a/tuning").mkdir(parents=True)
+    (shop / "runs/a/run.json").write_text('{"pocketrec_run":1}')
+    (shop / "runs/a/tuning/journal.log").write_text("{\n")
+    code, _, err = say("tune", "--run", "runs/a", "--trials", "1")
+    assert code == 2
+    assert "journal.log is damaged" in err.splitlines()[-1]
+    assert (shop / "runs/a/tuning/journal.log").read_text() == "{\n"
