@@ -77,6 +77,7 @@ def test_what_a_summary_holds_of_the_window() -> None:
             "mug": activity(NOW - 9, EventType.ADD_TO_CART),
             "cup": activity(NOW - 50, EventType.PURCHASE),  # bought without an order number
             "pot": activity(NOW - 50, EventType.PURCHASE),
+            "hat": activity(NOW - WINDOW, EventType.PURCHASE),  # just too old
         },
         orders={
             "a": {"tea": line(NOW - 48), "jam": line(NOW - 48, amount=250)},

@@ -41,7 +41,7 @@ def segment_names(centres: Sequence[Centre]) -> tuple[str, ...]:
     """One name for each centre, all different; the order of the centres changes no name but a numbered one."""
     if len(centres) == 1:
         return (EVERYONE,)
-    names = [f"{_habit(centre)}, {_spending(centre)}" for centre in centres]
+    names = [", ".join(filter(None, (_habit(centre), _spending(centre)))) for centre in centres]
     for feature, words in APART.items():
         for namesakes in _namesakes(names):
             _part(names, namesakes, [centres[at].get(feature, 0.0) for at in namesakes], words)
@@ -61,7 +61,10 @@ def _habit(centre: Centre) -> str:
 
 
 def _spending(centre: Centre) -> str:
-    value = centre.get(VALUE, 0.0)
+    """Nothing where the log has no prices, or all spend alike."""
+    value = centre.get(VALUE)
+    if value is None:
+        return ""
     if abs(value) < NOTABLE:
         return "medium value"
     return "high value" if value > 0 else "low value"

@@ -55,6 +55,13 @@ def test_namesakes_are_told_apart_by_what_parts_them() -> None:
     assert segment_names([alike, alike]) == ("loyal, high value 1", "loyal, high value 2")
 
 
+def test_without_prices_nothing_is_said_of_value() -> None:
+    names = segment_names(
+        [{FREQUENCY: 1.0, RECENCY: -0.7}, {FREQUENCY: 0.1, RECENCY: 0.2}, {FREQUENCY: -1.3, RECENCY: 1.0}]
+    )
+    assert names == ("loyal", "regular", "lapsing")
+
+
 def test_one_segment_is_everyone() -> None:
     assert segment_names([{}]) == (EVERYONE,)
     assert segment_names([]) == ()
