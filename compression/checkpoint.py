@@ -11,26 +11,31 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from compression.recipe import Storage
 from contracts.errors import RunError
 
 if TYPE_CHECKING:
     from compression.device_model import DeviceModel
 
 SPEC, WEIGHTS = "device_model.json", "device_model.npz"
+ROW_SCALES = "table_scales"
 FORMAT_VERSION = 1
 
 
 class SavedSpec(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = FORMAT_VERSION
     spec: dict
-    scale: float  # of the int8 item table
+    scale: float  # of an int8 item table, else 1
+    storage: Storage = "int8"  # of the item table
     recipe: str
     model_version: str  # sha256 over every weight
 
 
 def _arrays(model: "DeviceModel") -> dict[str, np.ndarray]:
-    codes, _ = model.table.frozen()
-    arrays = {"table": codes}
+    stored = model.table.frozen()
+    arrays = {"table": stored.codes}
+    if stored.row_scales is not None:
+        arrays[ROW_SCALES] = stored.row_scales
     for encoder in (model.token_encoder, model.query_encoder):
         arrays |= {f"{encoder.name}/{number:02d}": value for number, value in enumerate(encoder.get_weights())}
     return arrays | {f"adapter/{name}": value for name, value in model.adapter_values().items()}
@@ -58,16 +63,22 @@ def save_device_model(model: "DeviceModel", folder: Path, recipe: str) -> str:
     """Write the model into an existing folder.
 
     Args:
-        model: trained; its table is frozen to integers on the way.
+        model: trained; its table is frozen to what is stored on the way.
         folder: where `SPEC` and `WEIGHTS` go.
         recipe: a name that decodes, such as `prune50_static_wi8_afp32`.
 
     Returns:
         The model's version.
     """
-    arrays, (_, scale) = _arrays(model), model.table.frozen()
-    version = model_version(arrays, scale)
-    saved = SavedSpec(spec=msgspec.to_builtins(model.spec), scale=scale, recipe=recipe, model_version=version)
+    arrays, stored = _arrays(model), model.table.frozen()
+    version = model_version(arrays, stored.scale)
+    saved = SavedSpec(
+        spec=msgspec.to_builtins(model.spec),
+        scale=stored.scale,
+        storage=stored.storage,
+        recipe=recipe,
+        model_version=version,
+    )
     _write_npz(folder / WEIGHTS, arrays)
     (folder / SPEC).write_bytes(msgspec.json.format(msgspec.json.encode(saved), indent=2))
     return version
@@ -91,14 +102,14 @@ def load_saved_spec(folder: Path) -> SavedSpec:
 
 
 def load_device_model(folder: Path) -> "DeviceModel":
-    """The model as saved, over its frozen integers.
+    """The model as saved, over its table as it is stored.
 
     Raises:
         RunError: if the folder holds no device model, one of another format, or one whose weights are not those
             recorded.
     """
     from compression.device_model import DeviceModel, DeviceModelSpec, build_query_encoder, build_token_encoder
-    from compression.item_table import FrozenTable
+    from compression.item_table import FrozenTable, StoredTable
 
     saved = load_saved_spec(folder)
     try:
@@ -116,4 +127,5 @@ def load_device_model(folder: Path) -> "DeviceModel":
     for encoder in encoders:
         encoder.set_weights([arrays[name] for name in sorted(arrays) if name.startswith(f"{encoder.name}/")])
     adapter = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("adapter/")}
-    return DeviceModel(spec, FrozenTable(arrays["table"], saved.scale, "int8"), *encoders, adapter)
+    table = StoredTable(arrays["table"], saved.scale, saved.storage, arrays.get(ROW_SCALES))
+    return DeviceModel(spec, FrozenTable(table, "shipped"), *encoders, adapter)

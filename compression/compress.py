@@ -128,7 +128,7 @@ def warm_start(
     """
     train_repeatably()
     model = load_device_model(compress_folder)
-    model.table = TrainableTable.thawed(*model.table.frozen())
+    model.table = TrainableTable.thawed(model.table.frozen())
     segments = fit_segments(prepared, seed)
     newer = draw_baskets(prepared, VALIDATION, settings.warm_start_examples, seed)
     examples = examples_of(prepared, newer, settings.history_length, segments)
@@ -169,7 +169,7 @@ def _finish(
         context = context_of(prepared, cases.baskets, segments)
         return histories_of(prepared, cases.baskets, settings.history_length, context)
 
-    finished = model.frozen("int8")
+    finished = model.frozen("shipped")
     validation, people = next_basket_cases(prepared, VALIDATION), len(prepared.pseudonym)
     parts = _parts(finished, histories(validation))
     finished.adapter["copy_offset"].assign_add([best_offset(parts, validation, people)])
@@ -182,8 +182,7 @@ def _finish(
 
 def _parts(model: DeviceModel, histories: Histories) -> Encoded:
     """The model's scores of catalogue and history in float32, many histories at once."""
-    codes, scale = model.table.frozen()
-    table = torch.from_numpy(codes.astype(np.float32)) * scale
+    table = torch.from_numpy(model.table.frozen().values())
     encode = tf.function(model.encode, reduce_retracing=True)
 
     def parts(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

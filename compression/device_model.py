@@ -22,7 +22,8 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.layers import Dense
 
-from compression.item_table import FrozenTable, ItemTable, Storage, TrainableTable
+from compression.item_table import FrozenTable, ItemTable, Kept, TrainableTable
+from compression.recipe import Recipe
 from contracts.bundle import WISH, WISHES, ContextField
 from contracts.errors import ConfigError
 from contracts.events import EVENT_CODES
@@ -149,9 +150,10 @@ class DeviceModel(tf.Module):
         token_encoder: tf_keras.Model,
         query_encoder: tf_keras.Model,
         adapter: dict[str, np.ndarray],
+        recipe: Recipe = Recipe(),
     ) -> None:
         super().__init__(name="device_model")
-        self.spec, self.table = spec, table
+        self.spec, self.table, self.recipe = spec, table, recipe
         self.token_encoder, self.query_encoder = token_encoder, query_encoder
         self.adapter = {name: tf.Variable(adapter[name].astype(np.float32), name=name) for name in adapter_shapes(spec)}
         is_popularity = np.zeros((1, spec.width), np.float32)
@@ -163,38 +165,40 @@ class DeviceModel(tf.Module):
         self._is_popularity, self._is_free, self._is_repeat = is_popularity, is_free, is_repeat
 
     @classmethod
-    def create(cls, spec: DeviceModelSpec, table: np.ndarray, seed: int) -> "DeviceModel":
+    def create(cls, spec: DeviceModelSpec, table: np.ndarray, seed: int, recipe: Recipe = Recipe()) -> "DeviceModel":
         """A new model.
 
         Args:
             spec: shapes.
             table: float32 [items + 1, width], row 0 zero; see the module's docstring for the last two columns.
             seed: of the encoder's and the adapter's initial weights.
+            recipe: how it will be stored.
         """
         tf_keras.utils.set_random_seed(seed)
         rng = np.random.default_rng(seed)
         return cls(
             spec,
-            TrainableTable(table),
+            TrainableTable(table, recipe.table),
             build_token_encoder(spec),
             build_query_encoder(spec),
             _initial_adapter(spec, rng),
+            recipe,
         )
 
-    def frozen(self, storage: Storage, adapter: dict[str, np.ndarray] | None = None) -> "DeviceModel":
-        """The same model over its frozen integers, to be exported.
+    def frozen(self, kept: Kept, adapter: dict[str, np.ndarray] | None = None) -> "DeviceModel":
+        """The same model over its table as it is stored, to be exported.
 
         Args:
-            storage: how the artifact keeps the item table; the numbers are the same.
+            kept: how the graph keeps the item table; the numbers are the same.
             adapter: other adapter values, such as those of a federated round.
         """
-        codes, scale = self.table.frozen()
         return DeviceModel(
             self.spec,
-            FrozenTable(codes, scale, storage),
+            FrozenTable(self.table.frozen(), kept),
             self.token_encoder,
             self.query_encoder,
             adapter or self.adapter_values(),
+            self.recipe,
         )
 
     def adapter_values(self) -> dict[str, np.ndarray]:
@@ -282,7 +286,9 @@ class DeviceModel(tf.Module):
         for column, field in enumerate(self.spec.context):
             if field.name == WISH:
                 gain += tf.cast(tf.equal(context[:, column : column + 1], WISHES["new"]), tf.float32) * MASKED
-        everything = tf.reshape(self.table.score(query), (size,))
+        if self.table.rounds_queries:  # popularity apart, each on its own scale: it would leave little of the rest
+            query = tf.concat([query * self._is_free, query * self._is_popularity], 0)
+        everything = tf.reduce_sum(self.table.score(query), 0)
         # Padding is masked by one more entry of the scatter: a mask of the catalogue's length would be stored with it.
         # Twice, so that it stays below a history that an app does not wish to see.
         index = tf.concat([tf.reshape(items, (-1, 1)), [[0]]], axis=0)

@@ -1,17 +1,40 @@
-"""The item table: one int8 matrix that embeds the history and scores the catalogue, stored once in every artifact.
+"""The item table: one matrix that embeds the history and scores the catalogue, stored once in every artifact.
 
-While training it is a float variable seen through fake quantization (round to the int8 grid forwards, straight through
-backwards: Bengio, Leonard and Courville 2013, arXiv:1308.3432). Before export it is frozen to its integers; what the
+While training it is a float variable seen through fake quantization (round to the grid forwards, straight through
+backwards: Bengio, Leonard and Courville 2013, arXiv:1308.3432). Before export it is frozen to what is stored; what the
 artifacts then differ in is arithmetic only.
+
+An int8 table has one scale for all. With int4's fifteen levels each item has its own, a float16: of the scales that
+would do, the one that leaves the smallest squared error.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from compression.recipe import Storage
+
+Kept = Literal["shipped", "float32"]
+"""How a graph keeps the table: as it is stored, or the same numbers as float32."""
+
 LEVELS = 127  # symmetric int8: -127 to 127
-Storage = Literal["float32", "int8"]
+INT4_LEVELS = 7  # symmetric int4: -7 to 7
+CLIPPINGS = np.linspace(0.5, 1.0, 21, dtype=np.float32)  # of an item's largest value, for int4's largest level
+
+
+class StoredTable(NamedTuple):
+    """A table as it is stored."""
+
+    codes: np.ndarray  # [items + 1, width]: int4 and int8: integers as int8; else the values as float16 or float32
+    scale: float = 1.0  # of the integers of an int8 table
+    storage: Storage = "int8"
+    row_scales: np.ndarray | None = None  # of an int4 table: float16 [items + 1]
+
+    def values(self) -> np.ndarray:
+        """float32 [items + 1, width]: what the codes stand for."""
+        scales = np.float32(self.scale) if self.row_scales is None else self.row_scales.astype(np.float32)[:, None]
+        return self.codes.astype(np.float32) * scales
 
 
 def quantization_scale(table: np.ndarray, coverage: float = 0.9999) -> float:
@@ -24,66 +47,130 @@ def quantization_scale(table: np.ndarray, coverage: float = 0.9999) -> float:
     return max(float(np.quantile(np.abs(table), coverage)) / LEVELS, 1e-8)
 
 
-def quantize(table: np.ndarray, scale: float) -> np.ndarray:
+def int4_row_scales(table: np.ndarray) -> np.ndarray:
+    """Each item's step of the int4 grid, the best of `CLIPPINGS`: float16 [items + 1], above 0."""
+    largest = np.abs(table).max(1)
+    best, least = np.ones(len(table), np.float16), np.full(len(table), np.inf, np.float32)
+    for clipping in CLIPPINGS:
+        scales = (largest * clipping / INT4_LEVELS).astype(np.float16)
+        scales[scales == 0] = 1.0  # an item of zeros
+        steps = scales.astype(np.float32)[:, None]
+        error = np.square(quantize(table, steps, INT4_LEVELS) * steps - table).sum(1)
+        better = error < least
+        best[better], least[better] = scales[better], error[better]
+    return best
+
+
+def quantize(table: np.ndarray, scale: float | np.ndarray, levels: int = LEVELS) -> np.ndarray:
     """int8 [items + 1, width]: the nearest grid point of every entry."""
-    return np.clip(np.rint(table / scale), -LEVELS, LEVELS).astype(np.int8)
+    return np.clip(np.rint(table / scale), -levels, levels).astype(np.int8)
+
+
+def store(table: np.ndarray, storage: Storage) -> StoredTable:
+    """A float32 table [items + 1, width] as it would be stored without further training."""
+    if storage == "int8":
+        scale = float(np.float32(quantization_scale(table)))
+        return StoredTable(quantize(table, scale), scale)
+    if storage == "int4":
+        scales = int4_row_scales(table)
+        codes = quantize(table, scales.astype(np.float32)[:, None], INT4_LEVELS)
+        return StoredTable(codes, storage=storage, row_scales=scales)
+    return StoredTable(table.astype(storage), storage=storage)
 
 
 class TrainableTable(tf.Module):
     """The table while it is trained: a float32 variable, fake-quantized once a scale is set."""
 
-    def __init__(self, values: np.ndarray) -> None:
+    def __init__(self, values: np.ndarray, storage: Storage = "int8") -> None:
         super().__init__(name="item_table")
         self.values = tf.Variable(values.astype(np.float32), name="values")
-        self.scale = tf.Variable(0.0, trainable=False, name="scale")  # 0: not quantized yet
+        self.storage: Storage = storage
+        shape = (len(values), 1) if storage == "int4" else ()
+        self.scale = tf.Variable(tf.zeros(shape), trainable=False, name="scale")  # 0: not quantized yet
+        self._levels = INT4_LEVELS if storage == "int4" else LEVELS
+
+    rounds_queries = False
 
     @property
     def is_quantized(self) -> bool:
-        return bool(self.scale.numpy())
+        return bool(self.scale.numpy().any())
 
     def start_quantization(self) -> None:
-        self.scale.assign(quantization_scale(self.values.numpy()))
+        """See the table from now on as it will be stored; floats lose too little to be seen so."""
+        if self.storage == "int8":
+            self.scale.assign(quantization_scale(self.values.numpy()))
+        elif self.storage == "int4":
+            self.scale.assign(int4_row_scales(self.values.numpy()).astype(np.float32)[:, None])
 
-    def _on_grid(self, rows: tf.Tensor) -> tf.Tensor:
-        scale = tf.maximum(self.scale, 1e-8)
-        rounded = tf.clip_by_value(tf.round(rows / scale), -LEVELS, LEVELS) * scale
-        return tf.where(self.scale > 0.0, rows + tf.stop_gradient(rounded - rows), rows)
+    def _on_grid(self, rows: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        step = tf.maximum(scale, 1e-8)
+        rounded = tf.clip_by_value(tf.round(rows / step), -self._levels, self._levels) * step
+        return tf.where(scale > 0.0, rows + tf.stop_gradient(rounded - rows), rows)
 
     def rows(self, items: tf.Tensor) -> tf.Tensor:
-        return self._on_grid(tf.gather(self.values, items))
+        scale = tf.gather(self.scale, items) if self.storage == "int4" else self.scale
+        return self._on_grid(tf.gather(self.values, items), scale)
 
     def score(self, query: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(query, self._on_grid(self.values.read_value()), transpose_b=True)
+        return tf.matmul(query, self._on_grid(self.values.read_value(), self.scale.read_value()), transpose_b=True)
 
     @classmethod
-    def thawed(cls, codes: np.ndarray, scale: float) -> "TrainableTable":
-        """A table to go on training from its integers, on the same grid."""
-        table = cls(codes.astype(np.float32) * np.float32(scale))
-        table.scale.assign(scale)
+    def thawed(cls, stored: StoredTable) -> "TrainableTable":
+        """A table to go on training from what is stored, on the same grid."""
+        table = cls(stored.values(), stored.storage)
+        if stored.row_scales is not None:
+            table.scale.assign(stored.row_scales.astype(np.float32)[:, None])
+        elif stored.storage == "int8":
+            table.scale.assign(stored.scale)
         return table
 
-    def frozen(self) -> tuple[np.ndarray, float]:
-        """The integers and their scale, a float32 as every artifact keeps it."""
-        scale = float(np.float32(self.scale.numpy() or quantization_scale(self.values.numpy())))
-        return quantize(self.values.numpy(), scale), scale
+    def frozen(self) -> StoredTable:
+        """As it is stored, on the grid it was trained on."""
+        values, scale = self.values.numpy(), self.scale.numpy()
+        if not self.is_quantized:
+            return store(values, self.storage)
+        codes = quantize(values, scale, self._levels)
+        if self.storage == "int4":
+            return StoredTable(codes, storage="int4", row_scales=scale[:, 0].astype(np.float16))
+        return StoredTable(codes, float(np.float32(scale)))
 
 
 class FrozenTable(tf.Module):
-    """The table as it ships: the same integers, kept as int8 or as the float32 they stand for."""
+    """The table as it ships, or the float32 that it stands for, in the same arithmetic."""
 
-    def __init__(self, codes: np.ndarray, scale: float, storage: Storage) -> None:
+    def __init__(self, stored: StoredTable, kept: Kept) -> None:
         super().__init__(name="item_table")
-        self.codes, self.scale, self.storage = codes, float(np.float32(scale)), storage
-        self._constant = tf.constant(codes if storage == "int8" else codes.astype(np.float32))
+        self.stored, self.kept = stored, kept
+        codes, scales = stored.codes, stored.row_scales
+        self._codes = tf.constant(codes if kept == "shipped" else codes.astype(np.float32))
+        if scales is not None:
+            self._scales = tf.constant(scales if kept == "shipped" else scales.astype(np.float32))
 
     def rows(self, items: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.gather(self._constant, items), tf.float32) * self.scale
+        flat = tf.reshape(items, (-1,))  # as TensorFlow Lite's EMBEDDING_LOOKUP wants it
+        if self._codes.dtype == tf.int8:
+            rows = tf.cast(tf.gather(self._codes, flat), tf.float32)
+        else:  # TensorFlow Lite gathers no float16
+            rows = tf.gather(tf.cast(self._codes, tf.float32), flat)
+        if self.stored.row_scales is None:
+            rows *= self.stored.scale
+        else:
+            rows *= tf.gather(tf.cast(self._scales, tf.float32), flat)[:, None]
+        return tf.reshape(rows, (-1, *items.shape[1:], self._codes.shape[1]))
 
     def score(self, query: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(query * self.scale, tf.cast(self._constant, tf.float32), transpose_b=True)
+        if self.stored.row_scales is None:
+            return tf.matmul(query * self.stored.scale, tf.cast(self._codes, tf.float32), transpose_b=True)
+        scores = tf.matmul(query, tf.cast(self._codes, tf.float32), transpose_b=True)
+        return scores * tf.cast(self._scales, tf.float32)
 
-    def frozen(self) -> tuple[np.ndarray, float]:
-        return self.codes, self.scale
+    @property
+    def rounds_queries(self) -> bool:
+        """Whether a runtime may round a query to int8, row by row, before it multiplies it with the integers."""
+        return self.kept == "shipped" and self._codes.dtype == tf.int8
+
+    def frozen(self) -> StoredTable:
+        return self.stored
 
 
 ItemTable = TrainableTable | FrozenTable

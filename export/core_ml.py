@@ -24,7 +24,10 @@ _DATE = "com.github.apple.coremltools.conversion_date"
 
 
 class CoreMlExporter(Exporter):
-    """Inference; shipped, the table and the dense weights are int8 constants that the device expands when it loads."""
+    """Inference; shipped, what the recipe stores as integers is so here where the format can: an int8 table and int8
+    dense weights by their scales, an int4 table by a palette; the device expands them when it loads. The rest is
+    float32.
+    """
 
     artifact = CORE_ML
 
@@ -54,10 +57,10 @@ class CoreMlExporter(Exporter):
 
 
 def _quantized(package: Any, model: "DeviceModel") -> Any:
-    """The table by one scale for all, which is 1 as its values are the integers, and the dense weights per column."""
+    """The table, whose values are its integers, and the dense weights per column."""
     import coremltools.optimize.coreml as cto
 
-    codes = model.table.frozen()[0]
+    table = model.table.frozen()
     kernels = [
         weight
         for encoder in (model.token_encoder, model.query_encoder)
@@ -65,14 +68,19 @@ def _quantized(package: Any, model: "DeviceModel") -> Any:
         if weight.ndim == 2 and weight.size >= QUANTIZED_ELEMENTS
     ]
     options = {"mode": "linear_symmetric", "weight_threshold": 0}
-    chosen = {}
+    chosen, palettes = {}, {}
     # coremltools 9.0's get_weights_metadata would say the same, but raises where an operation takes a list.
     for const in package._mil_program.functions["main"].find_ops(op_type="const"):
-        if np.array_equal(const.outputs[0].val, codes):
-            chosen[const.name] = cto.OpLinearQuantizerConfig(granularity="per_tensor", **options)
-        elif any(np.array_equal(const.outputs[0].val, kernel) for kernel in kernels):
+        if np.array_equal(const.outputs[0].val, table.codes):
+            if table.storage == "int8":
+                chosen[const.name] = cto.OpLinearQuantizerConfig(granularity="per_tensor", **options)
+            elif table.storage == "int4":
+                palettes[const.name] = cto.OpPalettizerConfig(mode="unique", weight_threshold=0)
+        elif model.recipe.dense == "int8" and any(np.array_equal(const.outputs[0].val, kernel) for kernel in kernels):
             chosen[const.name] = cto.OpLinearQuantizerConfig(granularity="per_channel", **options)
-    return cto.linear_quantize_weights(package, cto.OptimizationConfig(op_name_configs=chosen))
+    if palettes:
+        package = cto.palettize_weights(package, cto.OptimizationConfig(op_name_configs=palettes))
+    return cto.linear_quantize_weights(package, cto.OptimizationConfig(op_name_configs=chosen)) if chosen else package
 
 
 def _rewrite_model(path: Path, outputs: dict[str, str]) -> None:

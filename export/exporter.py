@@ -11,10 +11,10 @@ from contracts.errors import ConfigError
 
 if TYPE_CHECKING:
     from compression.device_model import DeviceModel
-    from compression.item_table import Storage
+    from compression.item_table import Kept
 
 Precision = Literal["fp32", "shipped"]
-"""fp32: every weight a float32, for parity. shipped: what the bundle holds, the item table as int8 and stored once."""
+"""fp32: every weight a float32, for parity. shipped: what the bundle holds, stored as the recipe says."""
 
 OUTPUT_NAMES = {"items": "top_items", "scores": "top_scores"}
 """Outputs of `recommend` in ONNX and Core ML, where an output may not have an input's name, as `items` would."""
@@ -38,15 +38,15 @@ class Exporter(ABC):
         """Write the artifact; the same weights give the same bytes, in any process.
 
         Args:
-            model: trained or frozen; what is exported are its frozen integers.
+            model: trained or frozen; what is exported is its table as it is stored.
             path: of the artifact; its folder exists, it does not.
             precision: see `Precision`.
         """
 
 
-def storage_of(precision: Precision) -> "Storage":
+def kept_in(precision: Precision) -> "Kept":
     """How the item table is kept in the graph that is converted."""
-    return "int8" if precision == "shipped" else "float32"
+    return "shipped" if precision == "shipped" else "float32"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from contracts.bundle import ONNX
 from export.durable import write_durably
-from export.exporter import OUTPUT_NAMES, Exporter, Precision, quiet, storage_of
+from export.exporter import OUTPUT_NAMES, Exporter, Precision, kept_in, quiet
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -26,10 +26,10 @@ class OnnxExporter(Exporter):
     artifact = ONNX
 
     def export(self, model: "DeviceModel", path: Path, precision: Precision) -> None:
-        frozen = model.frozen(storage_of(precision))
+        frozen = model.frozen(kept_in(precision))
         proto = _convert(frozen.signatures(["recommend"])["recommend"])
         if precision == "shipped":
-            _store_once(proto, frozen.table.frozen()[0])
+            _store_once(proto, frozen.table.frozen().codes)
         write_durably(path, canonical(proto).SerializeToString(deterministic=True))
 
 

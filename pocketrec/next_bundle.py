@@ -111,7 +111,7 @@ def _with_adapter(compressed: Path, bundle: Path, adapter: bytes, folder: Path) 
 
     values = split_adapter(read_manifest(bundle).adapter, np.frombuffer(adapter, "<f4"))
     shutil.copytree(compressed, folder)
-    model = load_device_model(compressed).frozen("int8", values)
+    model = load_device_model(compressed).frozen("shipped", values)
     save_device_model(model, folder, load_saved_spec(compressed).recipe)
     return folder
 

@@ -1,12 +1,22 @@
 """The item table: the nearest integers, seen while training as they will ship."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compression.item_table import LEVELS, FrozenTable, TrainableTable, quantization_scale, quantize
+from compression.item_table import (
+    CLIPPINGS,
+    INT4_LEVELS,
+    LEVELS,
+    FrozenTable,
+    TrainableTable,
+    int4_row_scales,
+    quantization_scale,
+    quantize,
+    store,
+)
+from compression.recipe import STORAGES
 
 tables = arrays(np.float32, (6, 4), elements=st.floats(-4, 4, width=32))
 
@@ -35,19 +45,50 @@ def test_padding_stays_zero() -> None:
     assert not quantize(table, quantization_scale(table))[0].any()
 
 
+@given(table=tables)
+def test_each_item_s_int4_scale_is_the_best_of_those_that_would_do(table: np.ndarray) -> None:
+    scales = int4_row_scales(table).astype(np.float32)
+    assert (scales > 0).all()
+
+    def error(row: np.ndarray, scale: float) -> float:
+        levels = np.arange(-INT4_LEVELS, INT4_LEVELS + 1, dtype=np.float32) * np.float32(scale)
+        return float(np.square(np.abs(row[:, None] - levels).min(1)).sum())
+
+    for row, scale in zip(table, scales, strict=True):
+        others = (np.abs(row).max() * CLIPPINGS / INT4_LEVELS).astype(np.float16).astype(np.float32)
+        others = others[others > 0]
+        assert error(row, scale) <= min((error(row, other) for other in others), default=0.0) + 1e-6
+
+
+@given(table=tables, storage=st.sampled_from(STORAGES))
+def test_what_is_stored_is_near_and_what_is_stored_again_is_the_same(table: np.ndarray, storage: str) -> None:
+    stored = store(table, storage)
+    most = np.abs(table).max(1, keepdims=True)
+    allowed = {"int4": 0.5, "int8": 1.0, "float16": 1e-3, "float32": 0.0}[storage]  # of the item's largest
+    assert (np.abs(stored.values() - table) <= allowed * most + 1e-7).all()
+    thawed = TrainableTable.thawed(stored)
+    for again in (thawed.frozen(), FrozenTable(stored, "shipped").frozen()):
+        assert again.storage == storage
+        assert np.array_equal(again.codes, stored.codes)
+        assert np.array_equal(again.values(), stored.values())
+
+
 @settings(deadline=None, max_examples=25)
-@given(table=tables, query=arrays(np.float32, (1, 4), elements=st.floats(-2, 2, width=32)))
-def test_training_sees_the_numbers_that_ship(table: np.ndarray, query: np.ndarray) -> None:
-    trainable = TrainableTable(table)
+@given(
+    table=tables,
+    query=arrays(np.float32, (1, 4), elements=st.floats(-2, 2, width=32)),
+    storage=st.sampled_from(["int4", "int8", "float32"]),
+)
+def test_training_sees_the_numbers_that_ship(table: np.ndarray, query: np.ndarray, storage: str) -> None:
+    trainable = TrainableTable(table, storage)
     trainable.start_quantization()
-    codes, scale = trainable.frozen()
+    stored = trainable.frozen()
     items = np.array([[0, 3, 5]], np.int32)
-    for storage in ("int8", "float32"):
-        frozen = FrozenTable(codes, scale, storage)
+    for kept in ("shipped", "float32"):
+        frozen = FrozenTable(stored, kept)
         np.testing.assert_allclose(frozen.rows(items).numpy(), trainable.rows(items).numpy(), atol=1e-6)
+        np.testing.assert_allclose(frozen.rows(items).numpy(), stored.values()[items], atol=1e-6)
         np.testing.assert_allclose(frozen.score(query).numpy(), trainable.score(query).numpy(), atol=1e-4)
-        assert np.array_equal(frozen.frozen()[0], codes)
-        assert frozen.frozen()[1] == pytest.approx(scale)
 
 
 def test_before_quantization_starts_training_sees_the_floats() -> None:
