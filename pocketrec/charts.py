@@ -74,11 +74,18 @@ def trials_chart(rows: Sequence[Row]) -> str:
 
     kinds = {"chosen": TEACHER, "on the front": MODEL, "dominated": BASELINE, "stopped early": LINE}
     base = alt.Chart(alt.Data(values=list(rows))).encode(
-        x=alt.X("all:Q", title="NDCG@10, all items, validation weeks", scale=alt.Scale(zero=False, nice=True)),
-        y=alt.Y("new:Q", title="NDCG@10, new items", scale=alt.Scale(zero=False, nice=True)),
+        x=alt.X(
+            "all:Q", title="NDCG@10, all items", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6, grid=False)
+        ),
+        y=alt.Y("new:Q", title="NDCG@10, new items", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)),
     )
     points = base.mark_point(filled=True, opacity=0.9).encode(
-        size=alt.Size("cost:Q", title="TFLOP of a training", scale=alt.Scale(range=[40, 400])),
+        size=alt.Size(
+            "cost:Q",
+            title="TFLOP of a training",
+            scale=alt.Scale(range=[40, 400]),
+            legend=alt.Legend(titleColor=SOFT, symbolFillColor=SOFT, tickCount=4),
+        ),
         color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=list(kinds.values()))),
     )
     labels = base.mark_text(align="left", dx=10, dy=-6, fontSize=11, color=SOFT).encode(text="name:N")
