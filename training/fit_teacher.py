@@ -174,7 +174,7 @@ def _fit(job: _Job, progress: Callable[[str, int, int], None], kept: Checkpoint 
         losses = [(first, second) for first, second in job.state["losses"]]
     step_losses: nn.Module = _Losses(teacher, machine, recipe.hidden_tokens)
     if machine.processes > 1:
-        step_losses = DistributedDataParallel(step_losses, broadcast_buffers=False)
+        step_losses = DistributedDataParallel(step_losses, forward_sync_buffers=False)
     started, positions = time.monotonic(), 0
     due = _due(job.checkpoint_seconds)
     for step in range(len(losses), recipe.steps):

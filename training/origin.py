@@ -53,9 +53,18 @@ def keep_origin(prepare_folder: Path, train_folder: Path, folder: Path) -> None:
 
 
 def origin_fingerprint(prepare_folder: Path, train_folder: Path) -> str:
-    """SHA-256 in hexadecimal of all that is read of an origin."""
+    """SHA-256 in hexadecimal of all that is read of an origin.
+
+    Raises:
+        RunError: if something of it is missing.
+    """
     files = (prepare_folder / ITEMS, prepare_folder / RECORD, train_folder / TEACHER)
-    return fingerprint(*(np.frombuffer(path.read_bytes(), np.uint8) for path in files))
+    try:
+        return fingerprint(*(np.frombuffer(path.read_bytes(), np.uint8) for path in files))
+    except OSError as error:
+        raise RunError(
+            f"{error.filename} cannot be read ({error.strerror}): run `pocketrec train --from` into another --run"
+        ) from None
 
 
 def load_origin(prepare_folder: Path, train_folder: Path) -> Origin:

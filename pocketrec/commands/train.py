@@ -30,7 +30,7 @@ def train(
     Example:
         pocketrec train --run runs/shop
         pocketrec train --from runs/shop --run runs/shop-june
-        torchrun --nproc-per-node 2 -m pocketrec train --run runs/shop   # on two GPUs
+        torchrun --nproc-per-node 2 -m -- pocketrec train --run runs/shop   # on two GPUs
     """
     from training.machine import process_group
 

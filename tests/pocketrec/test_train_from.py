@@ -121,6 +121,14 @@ def test_a_run_goes_on_from_another_and_stays_so(shop: Path, say: Say) -> None:
     assert (shop / "runs" / "new" / "train" / "teacher.pt").read_bytes() != teacher
 
 
+def test_an_origin_that_was_damaged_gets_one_line(shop: Path, say: Say) -> None:
+    assert say("train", "--from", "runs/old", "--run", "runs/new")[0] == 0
+    (shop / "runs" / "new" / "train" / "origin" / "teacher.pt").unlink()
+    code, _, err = say("train", "--run", "runs/new")
+    assert code == 2
+    assert "teacher.pt cannot be read (No such file or directory)" in err.splitlines()[-1]
+
+
 def test_continue_steps_do_not_matter_to_a_training_from_nothing(shop: Path, say: Say) -> None:
     sales(OLD_WEEKS).write_csv("sales.csv")
     (shop / "pocketrec.toml").write_text(PROJECT.replace("continue_steps = 4", "continue_steps = 5"))
