@@ -24,6 +24,7 @@ from tf_keras.layers import Dense
 
 from compression.item_table import FrozenTable, ItemTable, Kept, TrainableTable
 from compression.recipe import Recipe
+from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query, gelu
 from contracts.bundle import WISH, WISHES, ContextField
 from contracts.errors import ConfigError
 from contracts.events import EVENT_CODES
@@ -34,7 +35,6 @@ FEATURES = 4 + EVENT_SIZE
 LOW_RANK = 4
 CONTEXT_WIDTH = 4  # of each context field's table before it is spread over the query
 COPY_HIDDEN = 16
-MASKED = -1e4  # large enough to vanish in a softmax, small enough for float16
 LOG_COUNT = 0  # its place among the features
 DAY, WEEK = 24.0, 168.0  # hours
 SIGNATURES = ("recommend", "train", "get_weights", "set_weights")
@@ -50,6 +50,7 @@ class DeviceModelSpec:
     candidates: int = 100  # K
     width: int = 64
     heads: int = 4
+    blocks: int = 0  # of self-attention over the history, where order counts; 0 pools it
     train_targets: int = 32  # T, of the trainable artifact
     train_negatives: int = 256  # N
 
@@ -102,20 +103,17 @@ def _initial_adapter(spec: DeviceModelSpec, rng: np.random.Generator) -> dict[st
     return values
 
 
-def gelu(x: tf.Tensor) -> tf.Tensor:
-    """By tanh: Core ML's converter has no exact one."""
-    return tf.nn.gelu(x, approximate=True)
-
-
 # Every layer is named: an unnamed one is numbered by how many this process made before, and artifacts keep the names.
 
 
 def build_token_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
-    """Functional model of each token: what it holds, and how much each head attends to it.
+    """Functional model of the tokens: what each holds, and how much each head attends to it; or a causal transformer.
 
     vectors float32 [B, L, width], features float32 [B, L, FEATURES] -> attention float32 [B, L, heads], values float32
     [B, L, width].
     """
+    if spec.blocks:
+        return build_sequence_encoder(spec, EVENT_SIZE)
     vectors = tf_keras.Input((spec.history_length, spec.width), name="vectors")
     features = tf_keras.Input((spec.history_length, FEATURES), name="features")
     described = Dense(spec.width, name="describe_out")(Dense(32, activation=gelu, name="describe_in")(features))
@@ -129,6 +127,8 @@ def build_token_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
 
 def build_query_encoder(spec: DeviceModelSpec) -> tf_keras.Model:
     """Functional model: pooled float32 [B, width] -> query float32 [B, width]."""
+    if spec.blocks:
+        return build_sequence_query(spec)
     pooled = tf_keras.Input((spec.width,), name="pooled")
     hidden = Dense(2 * spec.width, activation=gelu, name="query_in")(pooled)
     mixed = tf_keras.layers.Add(name="query_sum")([pooled, Dense(spec.width, name="query_mix")(hidden)])
@@ -231,11 +231,16 @@ class DeviceModel(tf.Module):
         present = tf.cast(items > 0, tf.float32)
         features = self._features(events, counts, ages) * tf.expand_dims(present, -1)
         vectors = self.table.rows(items)
-        attention, values = self.token_encoder([vectors, features])
         seen = present if drop is None else present * (1.0 - tf.cast(drop, tf.float32))
-        weights = tf.nn.softmax(attention + tf.expand_dims(1.0 - seen, -1) * MASKED, axis=1) * tf.expand_dims(seen, -1)
-        by_head = tf.reshape(values, (-1, length, spec.heads, spec.width // spec.heads))
-        pooled = tf.reshape(tf.reduce_sum(tf.expand_dims(weights, -1) * by_head, axis=1), (-1, spec.width))
+        if spec.blocks:
+            _, last = self.token_encoder([vectors, tf.one_hot(events, EVENT_SIZE), seen])
+            pooled = tf.reshape(last, (-1, spec.width))
+        else:
+            attention, values = self.token_encoder([vectors, features])
+            outside = tf.expand_dims(1.0 - seen, -1) * MASKED
+            weights = tf.nn.softmax(attention + outside, axis=1) * tf.expand_dims(seen, -1)
+            by_head = tf.reshape(values, (-1, length, spec.heads, spec.width // spec.heads))
+            pooled = tf.reshape(tf.reduce_sum(tf.expand_dims(weights, -1) * by_head, axis=1), (-1, spec.width))
         query = self._adapted(self.query_encoder(pooled), context)
         base = tf.reduce_sum(vectors * tf.expand_dims(query, 1), axis=-1)
         repeat = tf.reduce_sum(vectors * self._is_repeat, axis=-1)
@@ -254,6 +259,21 @@ class DeviceModel(tf.Module):
             + repeat
         )
         return query, base, (copied - base) * present
+
+    def queries_at(
+        self, items: tf.Tensor, events: tf.Tensor, context: tf.Tensor, drop: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """What a model with blocks asks for at every place, float32 [B, L, width]; inputs as for `encode`.
+
+        Counts and ages are those of the moment of asking, which is another at every place: tokens do not hold them.
+        """
+        seen = tf.cast(items > 0, tf.float32)
+        if drop is not None:
+            seen *= 1.0 - tf.cast(drop, tf.float32)
+        places, _ = self.token_encoder([self.table.rows(items), tf.one_hot(events, EVENT_SIZE), seen])
+        length = tf.shape(items)[1]
+        flat = self.query_encoder(tf.reshape(places, (-1, self.spec.width)))
+        return tf.reshape(self._adapted(flat, tf.repeat(context, length, axis=0)), (-1, length, self.spec.width))
 
     def _features(self, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor) -> tf.Tensor:
         numbers = tf.stack(

@@ -23,7 +23,7 @@ BETAS = (0.9, 0.98)
 class NextItemRecipe:
     shape: TransformerShape = field(default_factory=TransformerShape)
     epochs: int = 60
-    positions: int = 12_800  # of a batch
+    positions: int = 6_400  # of a batch
     rate: float = 1e-3
     warm_up: int = 200  # steps
     weight_decay: float = 0.01

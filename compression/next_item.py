@@ -1,0 +1,193 @@
+"""Distillation of a device model with blocks: at every place of every history, towards what the teacher says follows.
+
+Soft labels as in Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), over the teacher's best items; the softmax runs over
+the whole catalogue.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+import torch
+
+from compression.device_model import DeviceModel, DeviceModelSpec
+from compression.item_table import TrainableTable
+from compression.pruning import pruning
+from contracts.bundle import WISH, WISHES
+from contracts.events import EVENT_CODES, EventType
+from training.fit_teacher import cosine
+from training.sequence.leave_one_out import ScoreRecent
+from training.sequence.sequences import Sequences
+from training.sequence.soft_labels import NextItemLabels
+from training.sequence.windows import WindowBatch, batches
+
+GRADIENT_NORM = 1.0
+VECTOR_DEVIATION = 0.2  # of the initial table's entries
+
+
+@dataclass(frozen=True)
+class NextItemDistillation:
+    epochs: int = 30
+    positions: int = 6_400  # of a batch
+    rate: float = 2e-3
+    soft: float = 0.9  # share of the teacher's word in the loss; the rest is what followed
+    temperature: float = 1.0
+    hidden_tokens: float = 0.1
+    quantize_from: float = 0.5  # share of the steps after which the table is trained on its grid
+    sparsity: float = 0.0  # of the encoders' dense weights at the end
+
+
+def initial_table(labels: NextItemLabels, width: int) -> np.ndarray:
+    """The teacher's vectors in fewer dimensions, those that keep most of them (Eckart and Young 1936).
+
+    Returns:
+        float32 [items + 1, width]; the last but one column is the teacher's bias, the last is 0.
+    """
+    free = width - 2
+    left, strength, _ = np.linalg.svd(labels.vectors[1:], full_matrices=False)
+    kept = (left[:, :free] * strength[:free]).astype(np.float32)
+    table = np.zeros((len(labels.vectors), width), np.float32)
+    table[1:, : kept.shape[1]] = kept * (VECTOR_DEVIATION / kept.std())
+    table[1:, -2] = labels.bias[1:] - labels.bias[1:].mean()
+    return table
+
+
+def inputs_of(items: np.ndarray, spec: DeviceModelSpec) -> dict[str, tf.Tensor]:
+    """The device model's inputs for histories of which only the order is known, int [B, L], padding 0.
+
+    Each item counts once, has no age, and the app wishes for new ones.
+    """
+    held = items > 0
+    context = np.zeros((len(items), len(spec.context)), np.int32)
+    for column, field in enumerate(spec.context):
+        if field.name == WISH:
+            context[:, column] = WISHES["new"]
+    return {
+        "items": tf.constant(items, tf.int32),
+        "events": tf.constant(held * EVENT_CODES[EventType.PURCHASE], tf.int32),
+        "counts": tf.constant(held, tf.float32),
+        "ages": tf.zeros(items.shape),
+        "context": tf.constant(context),
+    }
+
+
+def distil_next_item(
+    model: DeviceModel,
+    sequences: Sequences,
+    labels: NextItemLabels,
+    recipe: NextItemDistillation,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> list[float]:
+    """Train a device model with blocks in place, quantizing its table on the way.
+
+    Args:
+        model: over a `TrainableTable`.
+        sequences: to learn from.
+        labels: of every event of these.
+        recipe: how long, how fast, and whose word counts.
+        seed: of windows and hidden tokens.
+        progress: called with epochs done and all epochs.
+
+    Returns:
+        The mean loss of every epoch.
+    """
+    table = model.table
+    if not isinstance(table, TrainableTable):
+        raise TypeError("a frozen table cannot be trained: start from a TrainableTable")
+    tf.random.set_seed(seed)
+    rng = np.random.default_rng(seed)
+    length = model.spec.history_length
+    steps = recipe.epochs * sum(1 for _ in batches(sequences, length, recipe.positions, 1, rng))
+    number, found = 0, []
+    with pruning(model, recipe.sparsity, steps) as prune:
+        step = _step(model, recipe)
+        for epoch in range(recipe.epochs):
+            losses = []
+            for batch in batches(sequences, length, recipe.positions, 1, rng):
+                if number >= recipe.quantize_from * steps and not table.is_quantized:
+                    table.start_quantization()
+                inputs, known, targets, items, share = _aligned(batch, labels, recipe.temperature, model)
+                losses.append(
+                    step(
+                        inputs, known, targets, items, share, tf.constant(cosine(min(number, steps), steps), tf.float32)
+                    )
+                )
+                prune(number)
+                number += 1
+            found.append(float(np.mean(losses)))
+            progress(epoch + 1, recipe.epochs)
+    return found
+
+
+def _aligned(
+    batch: WindowBatch, labels: NextItemLabels, temperature: float, model: DeviceModel
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """A batch as the phone holds it, padding first, with the labels of its known places in order."""
+    length = batch.items.shape[1]
+    place = np.arange(length) - (length - batch.size)[:, None]  # negative before the first item
+    at = np.maximum(place, 0)
+    items = np.where(place >= 0, np.take_along_axis(batch.items, at, 1), 0)
+    known = place >= 0
+    event = np.take_along_axis(batch.event, at, 1)[known]
+    targets = np.take_along_axis(batch.targets[..., 0], at, 1)[known]
+    share = np.exp(labels.log_share[event].astype(np.float32) / temperature)
+    share /= share.sum(1, keepdims=True)
+    rows = np.flatnonzero(known.ravel())
+    return (
+        inputs_of(items, model.spec),
+        tf.constant(rows, tf.int32),
+        tf.constant(targets, tf.int32),
+        tf.constant(labels.items[event]),
+        tf.constant(share),
+    )
+
+
+def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.Tensor]:
+    """One step of Adam, compiled; answers with the loss."""
+    variables = [
+        *model.token_encoder.trainable_variables,
+        *model.query_encoder.trainable_variables,
+        model.table.values,
+        model.adapter["query_bias"],
+    ]
+    optimizer = tf_keras.optimizers.Adam(recipe.rate, beta_2=0.98)
+
+    @tf.function(reduce_retracing=True)
+    def step(
+        inputs: dict[str, tf.Tensor],
+        known: tf.Tensor,
+        targets: tf.Tensor,
+        items: tf.Tensor,
+        share: tf.Tensor,
+        rate: tf.Tensor,
+    ) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            hide = tf.random.uniform(tf.shape(inputs["items"])) < recipe.hidden_tokens
+            queries = model.queries_at(inputs["items"], inputs["events"], inputs["context"], hide)
+            scores = model.table.score(tf.gather(tf.reshape(queries, (-1, model.spec.width)), known))
+            followed = tf.gather(scores, targets, batch_dims=1)
+            said = tf.reduce_sum(tf.gather(scores, items, batch_dims=1) * share, -1)
+            wanted = recipe.soft * said + (1.0 - recipe.soft) * followed
+            loss = tf.reduce_mean(tf.reduce_logsumexp(scores, -1) - wanted)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
+        clipped, _ = tf.clip_by_global_norm(gradients, GRADIENT_NORM)
+        optimizer.learning_rate.assign(recipe.rate * rate)
+        optimizer.apply_gradients(zip(clipped, variables, strict=True))
+        return loss
+
+    return step
+
+
+def next_item_scores(model: DeviceModel) -> ScoreRecent:
+    """Scores of the model in float32, many histories at once, for `training.sequence.leave_one_out.ranks`."""
+    table = model.table.frozen().values()
+    encode = tf.function(model.encode, reduce_retracing=True)
+
+    def score(recent: np.ndarray) -> torch.Tensor:
+        query, _, _ = encode(**inputs_of(recent, model.spec))
+        return torch.from_numpy(query.numpy() @ table.T)
+
+    return score
