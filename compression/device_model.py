@@ -22,6 +22,8 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.layers import Dense
 
+from compression.inverted_lists import FrozenCodes
+from compression.item_codes import StoredCodes, TrainableCodes
 from compression.item_table import FrozenTable, ItemTable, Kept, TrainableTable
 from compression.recipe import Recipe
 from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query, gelu
@@ -146,7 +148,7 @@ class DeviceModel(tf.Module):
     def __init__(
         self,
         spec: DeviceModelSpec,
-        table: ItemTable,
+        table: ItemTable | TrainableCodes | FrozenCodes,
         token_encoder: tf_keras.Model,
         query_encoder: tf_keras.Model,
         adapter: dict[str, np.ndarray],
@@ -192,9 +194,10 @@ class DeviceModel(tf.Module):
             kept: how the graph keeps the item table; the numbers are the same.
             adapter: other adapter values, such as those of a federated round.
         """
+        stored = self.table.frozen()
         return DeviceModel(
             self.spec,
-            FrozenTable(self.table.frozen(), kept),
+            FrozenCodes(stored, kept) if isinstance(stored, StoredCodes) else FrozenTable(stored, kept),
             self.token_encoder,
             self.query_encoder,
             adapter or self.adapter_values(),
@@ -303,9 +306,7 @@ class DeviceModel(tf.Module):
         """Score of every catalogue item for one history: float32 [items + 1], padding far below all others."""
         query, _, gain = self.encode(items, events, counts, ages, context)
         size = self.spec.items + 1
-        for column, field in enumerate(self.spec.context):
-            if field.name == WISH:
-                gain += tf.cast(tf.equal(context[:, column : column + 1], WISHES["new"]), tf.float32) * MASKED
+        gain = self._as_wished(gain, context)
         if self.table.rounds_queries:  # popularity apart, each on its own scale: it would leave little of the rest
             query = tf.concat([query * self._is_free, query * self._is_popularity], 0)
         everything = tf.reduce_sum(self.table.score(query), 0)
@@ -314,6 +315,13 @@ class DeviceModel(tf.Module):
         index = tf.concat([tf.reshape(items, (-1, 1)), [[0]]], axis=0)
         added = tf.concat([tf.reshape(gain, (-1,)), [2 * MASKED]], axis=0)
         return everything + tf.scatter_nd(index, added, (size,))
+
+    def _as_wished(self, gain: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        """The copy head's gain, far down where an app wishes for new items only."""
+        for column, field in enumerate(self.spec.context):
+            if field.name == WISH:
+                gain += tf.cast(tf.equal(context[:, column : column + 1], WISHES["new"]), tf.float32) * MASKED
+        return gain
 
     def _history_specs(self) -> list[tf.TensorSpec]:
         length = self.spec.history_length
@@ -328,6 +336,12 @@ class DeviceModel(tf.Module):
     def _recommend(
         self, items: tf.Tensor, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor, context: tf.Tensor
     ) -> dict[str, tf.Tensor]:
+        if isinstance(self.table, FrozenCodes):
+            query, base, gain = self.encode(items, events, counts, ages, context)
+            found, scores = self.table.recommend(
+                query, items, base + self._as_wished(gain, context), self.spec.candidates
+            )
+            return {"items": found, "scores": scores}
         scores, found = tf.math.top_k(self.scores(items, events, counts, ages, context)[None, :], self.spec.candidates)
         return {"items": found, "scores": scores}
 

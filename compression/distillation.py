@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from compression.device_model import MASKED, DeviceModel
+from compression.item_codes import TrainableCodes
 from compression.item_table import TrainableTable
 from compression.pruning import pruning
 from compression.training_data import DistillationBatch, distillation_batches
@@ -94,7 +95,7 @@ def distil(
     """Train a device model in place, pruning its encoders and quantizing its table on the way.
 
     Args:
-        model: over a `TrainableTable`.
+        model: over a `TrainableTable` or `TrainableCodes`.
         examples: n.
         labels: of the same n examples.
         recipe: weights of the losses, rates and schedules.
@@ -105,8 +106,8 @@ def distil(
         The losses of every step.
     """
     table = model.table
-    if not isinstance(table, TrainableTable):
-        raise TypeError("a frozen table cannot be trained: start from a TrainableTable")
+    if not isinstance(table, TrainableTable | TrainableCodes):
+        raise TypeError("a frozen table cannot be trained: start from a TrainableTable or from TrainableCodes")
     tf.random.set_seed(seed)
     found = []
     batches = distillation_batches(examples, labels, recipe.batch, UNIFORM_DRAWS, CAPACITY, seed)
@@ -118,16 +119,19 @@ def distil(
             losses = step(_tensors(next(batches)), tf.constant(cosine(number, recipe.steps), tf.float32))
             found.append(Losses(*(float(loss) for loss in losses)))
             prune(number)
+            if isinstance(table, TrainableCodes):
+                table.after_step(number)
             progress(number + 1, recipe.steps)
     return found
 
 
 def _step(model: DeviceModel, recipe: DistillationRecipe) -> Callable[..., tuple[tf.Tensor, ...]]:
     """One step of Adam over batch and share of the learning rate, compiled; answers with the four losses."""
+    table = model.table
     encoders = [*model.token_encoder.trainable_variables, *model.query_encoder.trainable_variables]
     groups = (
         (encoders, recipe.rate),
-        ([model.table.values], recipe.table_rate),
+        (table.trained if isinstance(table, TrainableCodes) else [table.values], recipe.table_rate),
         (list(model.adapter.values()), recipe.adapter_rate),
     )
     optimizers = [tf_keras.optimizers.Adam(rate) for _, rate in groups]

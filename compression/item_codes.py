@@ -27,6 +27,7 @@ FITTING_ROUNDS = 12  # of k-means, from which joint training goes on
 FITTING_ROWS = 20_000  # drawn for k-means by importance
 REASSIGN_EVERY = 10  # steps
 CHUNK = 4096  # items coded at once
+SHORTEST_LIST = 64
 
 
 class StoredCodes(NamedTuple):
@@ -111,6 +112,37 @@ def fit_books(
     return words
 
 
+def list_length(items: int) -> int:
+    """How many items a list has: so many that a search spends about as long on centres as on items."""
+    return max(SHORTEST_LIST, round(items**0.5 / 4))
+
+
+def code_table(
+    values: NDArray[np.float32], slots: int, books: NDArray[np.float32], weights: NDArray[np.float32]
+) -> StoredCodes:
+    """A catalogue coded with codewords that are there already.
+
+    Args:
+        values: float32 [items + 1, width], numbered by lists of `slots`.
+        slots: items of a list.
+        books: float32 [books, CODEWORDS, width / books].
+        weights: float32 [width], see `encode`.
+    """
+    centres, scale = list_centres(values, slots)
+    lists = np.arange(len(values)) // slots
+    codes = encode(values - centres[lists] * np.float32(scale), books, weights)
+    return StoredCodes(codes, books, centres, scale, slots)
+
+
+def list_centres(values: NDArray[np.float32], slots: int) -> tuple[NDArray[np.int8], float]:
+    """int8 [lists, width] and their scale: the mean of each list, on the grid."""
+    first = np.arange(0, len(values), slots)
+    members = np.diff(np.append(first, len(values)))[:, None]
+    means = np.add.reduceat(values, first) / members
+    scale = float(np.float32(quantization_scale(means, coverage=1.0)))
+    return quantize(means, scale), scale
+
+
 class TrainableCodes(tf.Module):
     """The coded catalogue while it is trained: a float table, seen through its codes once quantization has started."""
 
@@ -150,12 +182,9 @@ class TrainableCodes(tf.Module):
     def start_quantization(self) -> None:
         """Fix the centres, fit codewords to what is left, and see the float table through both from now on."""
         values = self.values.numpy()
-        first = np.arange(0, len(values), self.slots)
-        members = np.diff(np.append(first, len(values)))[:, None]
-        means = np.add.reduceat(values, first) / members
-        scale = float(np.float32(quantization_scale(means, coverage=1.0)))
+        centres, scale = list_centres(values, self.slots)
         self.scale.assign(scale)
-        self.centres.assign(quantize(means, scale) * scale)
+        self.centres.assign(centres * np.float32(scale))
         residuals = values - self.centres.numpy()[self._list]
         books = self.books.shape[0]
         self.books.assign(fit_books(residuals[1:], books, self._weights, self._importance[1:], self._seed))
