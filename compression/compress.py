@@ -110,7 +110,7 @@ def compress(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
-    return _finish(model, prepared, folder, settings, seed, progress)
+    return finish(model, prepared, folder, settings, seed, progress)
 
 
 def warm_start(
@@ -156,12 +156,16 @@ def warm_start(
                 for mask, weight in zip(masks, encoder.get_weights(), strict=True)
             ]
         )
-    return _finish(model, prepared, folder, settings, seed, progress)
+    return finish(model, prepared, folder, settings, seed, progress)
 
 
-def _finish(
+def finish(
     model: DeviceModel, prepared: Prepared, folder: Path, settings: CompressSettings, seed: int, progress: Progress
 ) -> str:
+    """Round, set the copy head's height on the validation weeks, save, and evaluate on the test weeks.
+
+    Args and answer as for `compress`.
+    """
     round_dense_weights(model)
     segments = fit_segments(prepared, seed)
 
