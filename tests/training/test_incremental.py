@@ -12,8 +12,9 @@ import torch
 
 from contracts.errors import CheckFailed, ConfigError, DataError, RunError
 from contracts.summary import HOUR_MS
-from training.cases import TEST, next_basket_cases
+from training.cases import TEST, TRAIN, next_basket_cases
 from training.context import context_of
+from training.examples import draw_baskets
 from training.fit_teacher import TeacherRecipe
 from training.histories import histories_of
 from training.incremental import continue_training, load_decision, start_teacher
@@ -164,16 +165,16 @@ def test_it_learns_and_leaves_what_training_leaves(origin, grown, tmp_path):
     assert "teacher" in load_people_quality(tmp_path)
     soft = load_soft_labels(tmp_path)
     assert soft.vectors.shape == (ITEMS + 1, SHAPE.width)
-    assert (grown.basket_time_ms[soft.baskets] >= ends_of(origin)).any()
-    assert (grown.basket_time_ms[soft.baskets] < grown.record.train_end_ms).all()
+    every = draw_baskets(grown, TRAIN, len(grown.basket_person), 3)
+    newer = grown.basket_time_ms >= origin.record.train_end_ms
+    assert 10 < newer[every].sum() <= SETTINGS.examples / 2  # all of them fit,
+    assert newer[soft.baskets].sum() == newer[every].sum()
+    assert len(soft.baskets) == min(SETTINGS.examples, len(every))  # and older ones fill up
+    assert set(soft.baskets) <= set(every)
     again = tmp_path / "again"
     again.mkdir()
     continue_training(grown, origin, again, SETTINGS, 3, quiet)
     assert (again / TEACHER).read_bytes() == (tmp_path / TEACHER).read_bytes()
-
-
-def ends_of(origin) -> int:
-    return origin.record.train_end_ms
 
 
 def test_a_worse_one_is_refused_and_leaves_nothing(origin, grown, tmp_path):
