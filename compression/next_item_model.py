@@ -1,0 +1,93 @@
+"""The device model of the next-item task, from a finished next-item training: as `compression.compress` for baskets."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from compression.checkpoint import load_device_model
+from compression.compress import CompressSettings, Progress, finish
+from compression.device_model import DeviceModel, DeviceModelSpec
+from compression.item_table import TrainableTable
+from compression.kept_zeros import zeros_kept
+from compression.next_item import NextItemDistillation, distil_next_item, initial_table
+from compression.repeatable import train_repeatably
+from training.cases import TRAIN, VALIDATION
+from training.context import context_fields
+from training.prepared import Prepared
+from training.segments import fit_segments
+from training.sequence.soft_labels import load_next_item_labels, make_next_item_labels
+from training.sequence.train import first_takes, load_next_item_teacher
+
+GENTLE = 0.1  # of the learning rate, where a finished model goes on
+
+
+def compress_next_item(
+    prepared: Prepared,
+    train_folder: Path,
+    folder: Path,
+    settings: CompressSettings,
+    recipe: NextItemDistillation,
+    blocks: int,
+    seed: int,
+    progress: Progress,
+) -> str:
+    """Distil, prune, quantize, evaluate and save; files and answer as of `compress`.
+
+    Args:
+        prepared: the log; phones are not read.
+        train_folder: where `training.sequence.train` wrote.
+        folder: existing and empty.
+        settings: shapes.
+        recipe: of the distillation.
+        blocks: of self-attention, at least one.
+        seed: of everything random.
+        progress: called with what is done, how far it is, and how far it goes.
+    """
+    train_repeatably()
+    labels, segments = load_next_item_labels(train_folder), fit_segments(prepared, seed)
+    items = len(prepared.items.item_id) - 1
+    spec = DeviceModelSpec(
+        items=items,
+        context=context_fields(segments),
+        history_length=settings.history_length,
+        candidates=min(settings.candidates, items),
+        width=settings.width,
+        blocks=blocks,
+    )
+    model = DeviceModel.create(spec, initial_table(labels, settings.width), seed)
+    distil_next_item(
+        model,
+        first_takes(prepared, TRAIN),
+        labels,
+        recipe,
+        seed,
+        lambda done, total: progress("distil the device model", done, total),
+    )
+    return finish(model, prepared, folder, settings, seed, progress)
+
+
+def warm_start_next_item(
+    prepared: Prepared,
+    train_folder: Path,
+    compress_folder: Path,
+    folder: Path,
+    settings: CompressSettings,
+    recipe: NextItemDistillation,
+    seed: int,
+    progress: Progress,
+) -> str:
+    """Go on for one epoch that has the validation weeks too; files and answer as of `compress`."""
+    train_repeatably()
+    model = load_device_model(compress_folder)
+    model.table = TrainableTable.thawed(model.table.frozen())
+    sequences = first_takes(prepared, VALIDATION)
+    teacher = load_next_item_teacher(train_folder, model.spec.items)
+    most = load_next_item_labels(train_folder).items.shape[1]
+    labels = make_next_item_labels(
+        teacher, sequences, most, lambda done, total: progress("ask the teacher", done, total)
+    )
+    gentle = replace(recipe, epochs=1, rate=GENTLE * recipe.rate, quantize_from=0.0, sparsity=0.0)
+    with zeros_kept(model):
+        distil_next_item(
+            model, sequences, labels, gentle, seed, lambda done, total: progress("warm start", done, total)
+        )
+    return finish(model, prepared, folder, settings, seed, progress)
