@@ -2,7 +2,7 @@
 
 Items are matched by their id. A new item's own vector starts as the mean of those of the known items of its category,
 department and brand, to which the teacher's vectors of these are added as for every item; nothing of a removed item is
-read. New weeks are learned from together with as many older baskets, at a tenth of the rate, so that what they say is
+read. New weeks are learned from together with as many older baskets, at a small share of the rate, so that what they say is
 added to what is known (rehearsal: Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
 """
 
@@ -33,7 +33,7 @@ from training.teacher import Teacher, TeacherShape, attribute_codes
 from training.train import Progress, TrainSettings, calibrate, finish
 
 GATE = "gate.json"
-RATE_SHARE = 0.1  # of the learning rates of a first training
+RATE_SHARE = 0.02  # of the learning rates of a first training, chosen on validation weeks: see docs/decisions.md
 NEWER_SHARE = 0.5  # of the baskets that are learned from
 PER_ITEM = ("own.weight", "repeat", "attributes", "popularity")  # tensors with a row for each item of a catalogue
 PER_KIND = "kinds."

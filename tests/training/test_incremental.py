@@ -156,7 +156,8 @@ def test_an_origin_never_answers_with_items_it_does_not_know(origin, grown):
 
 
 def test_it_learns_and_leaves_what_training_leaves(origin, grown, tmp_path):
-    fit = continue_training(grown, origin, tmp_path, SETTINGS, 3, quiet)
+    fast = dataclasses.replace(SETTINGS, recipe=dataclasses.replace(RECIPE, rate=0.1, copy_rate=0.02))
+    fit = continue_training(grown, origin, tmp_path, fast, 3, quiet)
     losses = np.array(fit.losses)
     assert losses[-8:].sum(1).mean() < losses[:8].sum(1).mean()
     decision = load_decision(tmp_path)
@@ -173,12 +174,12 @@ def test_it_learns_and_leaves_what_training_leaves(origin, grown, tmp_path):
     assert set(soft.baskets) <= set(every)
     again = tmp_path / "again"
     again.mkdir()
-    continue_training(grown, origin, again, SETTINGS, 3, quiet)
+    continue_training(grown, origin, again, fast, 3, quiet)
     assert (again / TEACHER).read_bytes() == (tmp_path / TEACHER).read_bytes()
 
 
 def test_a_worse_one_is_refused_and_leaves_nothing(origin, grown, tmp_path):
-    wild = dataclasses.replace(SETTINGS, recipe=dataclasses.replace(RECIPE, rate=20.0, copy_rate=200.0))
+    wild = dataclasses.replace(SETTINGS, recipe=dataclasses.replace(RECIPE, rate=100.0, copy_rate=1000.0))
     with pytest.raises(
         CheckFailed, match=r"worse than the one it came from: NDCG@10 on all items -\d+\.\d% \[-"
     ) as error:
