@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from compression.recipe import Storage
+from compression.recipe import parse_recipe
 from contracts.errors import RunError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ class SavedSpec(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = FORMAT_VERSION
     spec: dict
     scale: float  # of an int8 item table, else 1
-    storage: Storage = "int8"  # of the item table
     recipe: str
     model_version: str  # sha256 over every weight
 
@@ -75,7 +74,6 @@ def save_device_model(model: "DeviceModel", folder: Path, recipe: str) -> str:
     saved = SavedSpec(
         spec=msgspec.to_builtins(model.spec),
         scale=stored.scale,
-        storage=stored.storage,
         recipe=recipe,
         model_version=version,
     )
@@ -127,5 +125,6 @@ def load_device_model(folder: Path) -> "DeviceModel":
     for encoder in encoders:
         encoder.set_weights([arrays[name] for name in sorted(arrays) if name.startswith(f"{encoder.name}/")])
     adapter = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("adapter/")}
-    table = StoredTable(arrays["table"], saved.scale, saved.storage, arrays.get(ROW_SCALES))
-    return DeviceModel(spec, FrozenTable(table, "shipped"), *encoders, adapter)
+    recipe = parse_recipe(saved.recipe)
+    table = StoredTable(arrays["table"], saved.scale, recipe.table, arrays.get(ROW_SCALES))
+    return DeviceModel(spec, FrozenTable(table, "shipped"), *encoders, adapter, recipe)

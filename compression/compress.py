@@ -4,15 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 import torch
 
 from compression.checkpoint import load_device_model, save_device_model
-from compression.dense_weights import round_dense_weights
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
 from compression.item_table import TrainableTable
+from compression.passes import compressed
+from compression.recipe import Recipe
 from compression.repeatable import train_repeatably
 from training.calibration import Encoded, best_offset
 from training.cases import TEST, VALIDATION, Cases, next_basket_cases
@@ -28,6 +30,9 @@ from training.soft_labels import SoftLabels, label_new_items, load_soft_labels, 
 from training.train import load_teacher
 
 Progress = Callable[[str, int, int], None]
+Choose = Callable[[DeviceModel], Recipe]
+"""A distilled model -> how to store it."""
+DISTILLED, GRID = "distilled", "grid.json"  # the model before it is stored, from which a search goes on
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,13 @@ class CompressSettings:
 
 
 def recipe_name(recipe: DistillationRecipe) -> str:
-    """Such as prune50_dynamic_wi8_afp32: half the dense weights pruned, int8 weights, float32 activations."""
-    return f"prune{round(100 * recipe.sparsity)}_dynamic_wi8_afp32"
+    """Such as prune50_dynamic_wi8_afp32: how a model of this distillation is stored where nothing else is chosen."""
+    return default_recipe(recipe).name
+
+
+def default_recipe(recipe: DistillationRecipe) -> Recipe:
+    """Everything int8, pruned as in distillation."""
+    return Recipe(pruned=round(100 * recipe.sparsity))
 
 
 def initial_table(labels: SoftLabels, width: int) -> tuple[np.ndarray, float, float]:
@@ -68,7 +78,13 @@ def initial_table(labels: SoftLabels, width: int) -> tuple[np.ndarray, float, fl
 
 
 def compress(
-    prepared: Prepared, train_folder: Path, folder: Path, settings: CompressSettings, seed: int, progress: Progress
+    prepared: Prepared,
+    train_folder: Path,
+    folder: Path,
+    settings: CompressSettings,
+    seed: int,
+    progress: Progress,
+    choose: Choose | None = None,
 ) -> str:
     """Distil, prune, quantize, evaluate and save.
 
@@ -82,6 +98,7 @@ def compress(
         settings: shapes and recipe.
         seed: of everything random.
         progress: called with what is done, how far it is, and how far it goes.
+        choose: says how to store the distilled model; by default all is int8.
 
     Returns:
         The model's version.
@@ -99,7 +116,7 @@ def compress(
         width=settings.width,
     )
     table, divisor, middle = initial_table(labels, settings.width)
-    model = DeviceModel.create(spec, table, seed)
+    model = DeviceModel.create(spec, table, seed, default_recipe(settings.recipe))
     model.adapter["popularity"].assign([divisor])
     model.adapter["copy_offset"].assign([-middle])  # the history's scores keep their height over the others'
     distil(
@@ -110,7 +127,33 @@ def compress(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
+    _save_distilled(model, folder / DISTILLED)
+    if choose is not None:
+        model.recipe = choose(model)
     return finish(model, prepared, folder, settings, seed, progress)
+
+
+def _save_distilled(model: DeviceModel, folder: Path) -> None:
+    """The floats before they are stored, and the grid that the table was trained on."""
+    folder.mkdir()
+    floats = Recipe(model.recipe.pruned, dense="float32", table="float32", activations="float32")
+    save_device_model(compressed(model, floats), folder, floats.name)
+    (folder / GRID).write_bytes(msgspec.json.encode(model.table.frozen().scale))
+
+
+def load_distilled(folder: Path) -> DeviceModel:
+    """The model that `compress` distilled, as it was before it was stored.
+
+    Args:
+        folder: where `compress` wrote.
+
+    Raises:
+        RunError: if there is none.
+    """
+    model = load_device_model(folder / DISTILLED)
+    model.table = TrainableTable(model.table.frozen().values())
+    model.table.scale.assign(msgspec.json.decode((folder / DISTILLED / GRID).read_bytes(), type=float))
+    return model
 
 
 def warm_start(
@@ -162,26 +205,36 @@ def warm_start(
 def finish(
     model: DeviceModel, prepared: Prepared, folder: Path, settings: CompressSettings, seed: int, progress: Progress
 ) -> str:
-    """Round, set the copy head's height on the validation weeks, save, and evaluate on the test weeks.
+    """Store by the model's recipe, set the copy head's height on the validation weeks, save, evaluate on test weeks.
 
     Args and answer as for `compress`.
     """
-    round_dense_weights(model)
     segments = fit_segments(prepared, seed)
 
     def histories(cases: Cases) -> Histories:
         context = context_of(prepared, cases.baskets, segments)
         return histories_of(prepared, cases.baskets, settings.history_length, context)
 
-    finished = model.frozen("shipped")
+    finished = compressed(model, model.recipe)
     validation, people = next_basket_cases(prepared, VALIDATION), len(prepared.pseudonym)
-    parts = _parts(finished, histories(validation))
-    finished.adapter["copy_offset"].assign_add([best_offset(parts, validation, people)])
-    version = save_device_model(finished, folder, recipe_name(settings.recipe))
+    calibrate(finished, histories(validation), validation, people)
+    version = save_device_model(finished, folder, finished.recipe.name)
     cases = next_basket_cases(prepared, TEST)
     found = evaluate_device_model(finished, histories(cases), cases, people, progress)
     save_people_quality(folder, {"device_float": found})
     return version
+
+
+def calibrate(model: DeviceModel, histories: Histories, cases: Cases, people: int) -> None:
+    """Set the height of the history's scores over the others' to what ranks the cases' baskets best.
+
+    Args:
+        model: as it is stored; changed in place.
+        histories: before each of the cases.
+        cases: of validation weeks.
+        people: number of all people.
+    """
+    model.adapter["copy_offset"].assign_add([best_offset(_parts(model, histories), cases, people)])
 
 
 def _parts(model: DeviceModel, histories: Histories) -> Encoded:

@@ -25,7 +25,7 @@ from tf_keras.layers import Dense
 from compression.inverted_lists import FrozenCodes
 from compression.item_codes import StoredCodes, TrainableCodes
 from compression.item_table import FrozenTable, ItemTable, Kept, TrainableTable
-from compression.recipe import Recipe
+from compression.recipe import ALL_INT8, Recipe
 from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query, gelu
 from contracts.bundle import WISH, WISHES, ContextField
 from contracts.errors import ConfigError
@@ -152,7 +152,7 @@ class DeviceModel(tf.Module):
         token_encoder: tf_keras.Model,
         query_encoder: tf_keras.Model,
         adapter: dict[str, np.ndarray],
-        recipe: Recipe = Recipe(),
+        recipe: Recipe = ALL_INT8,
     ) -> None:
         super().__init__(name="device_model")
         self.spec, self.table, self.recipe = spec, table, recipe
@@ -167,7 +167,7 @@ class DeviceModel(tf.Module):
         self._is_popularity, self._is_free, self._is_repeat = is_popularity, is_free, is_repeat
 
     @classmethod
-    def create(cls, spec: DeviceModelSpec, table: np.ndarray, seed: int, recipe: Recipe = Recipe()) -> "DeviceModel":
+    def create(cls, spec: DeviceModelSpec, table: np.ndarray, seed: int, recipe: Recipe = ALL_INT8) -> "DeviceModel":
         """A new model.
 
         Args:
@@ -203,6 +203,13 @@ class DeviceModel(tf.Module):
             adapter or self.adapter_values(),
             self.recipe,
         )
+
+    def copied(self, recipe: Recipe) -> "DeviceModel":
+        """A model of its own with the same weights, over the same table, to be compressed by a recipe."""
+        tokens, query = (tf_keras.models.clone_model(each) for each in (self.token_encoder, self.query_encoder))
+        tokens.set_weights(self.token_encoder.get_weights())
+        query.set_weights(self.query_encoder.get_weights())
+        return DeviceModel(self.spec, self.table, tokens, query, self.adapter_values(), recipe)
 
     def adapter_values(self) -> dict[str, np.ndarray]:
         return {name: variable.numpy() for name, variable in self.adapter.items()}

@@ -1,0 +1,106 @@
+"""Which candidate is chosen, why each other lost, and what would meet limits that none meets."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from compression.search.front import dominates, pareto_front
+from compression.search.limits import LATENCY_MARGIN, Limits
+from compression.search.measured import Measured
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """The search's answer."""
+
+    chosen: str | None  # a recipe's name
+    front: tuple[str, ...]  # smallest first
+    reasons: dict[str, str]  # of every candidate: why it lost, or that it was chosen
+    tightest: str | None = None  # of limits that no candidate meets, and what would meet it
+
+
+class _Limit(msgspec.Struct, frozen=True):
+    option: str
+    allowed: float
+    figure: Callable[[Measured], float]
+    words: Callable[[float], str]
+
+    def exceeded(self, one: Measured) -> bool:
+        return self.figure(one) > self.allowed
+
+    def reason(self, one: Measured) -> str:
+        return f"{self.words(self.figure(one))} is above {self.option} {self.words(self.allowed)}"
+
+
+def choose(found: Sequence[Measured], limits: Limits) -> Choice:
+    """The smallest candidate within the limits; of equal ones the better, then the first by name.
+
+    A measured latency is never compared between candidates: it only keeps out what is above its limit by more than
+    `LATENCY_MARGIN`. New items keep a candidate out where they lose more than allowed beyond doubt.
+    """
+    held = _limits(limits)
+    exceeded = {each.recipe: [limit for limit in held if limit.exceeded(each)] for each in found}
+    fitting = sorted(
+        (each for each in found if not exceeded[each.recipe]),
+        key=lambda each: (each.bytes, each.loss.value, each.recipe),
+    )
+    chosen = fitting[0] if fitting else None
+    reasons = {each.recipe: _reason(each, exceeded[each.recipe], chosen, found) for each in found}
+    return Choice(
+        chosen=chosen.recipe if chosen else None,
+        front=tuple(each.recipe for each in pareto_front(found)),
+        reasons=reasons,
+        tightest=None if chosen else _tightest(found, held),
+    )
+
+
+def _limits(limits: Limits) -> list[_Limit]:
+    held = []
+    if limits.max_bytes is not None:
+        held.append(_Limit("--max-bytes", limits.max_bytes, lambda one: one.bytes, lambda size: f"{size / 1e3:.1f}KB"))
+    if limits.max_latency_ms is not None:
+        allowed = limits.max_latency_ms
+        held.append(
+            _Limit("--max-latency", allowed, lambda one: one.latency_ms / LATENCY_MARGIN, lambda time: f"{time:.2f}ms")
+        )
+    if limits.max_loss is not None:
+        held.append(
+            _Limit(
+                "--max-loss",
+                limits.max_loss,
+                lambda one: max(one.loss.high, one.new_items_loss.low),
+                lambda share: f"{100 * share:.2f}%",
+            )
+        )
+    return held
+
+
+def _reason(one: Measured, exceeded: Sequence[_Limit], chosen: Measured | None, found: Sequence[Measured]) -> str:
+    if one is chosen:
+        return "chosen: the smallest within the limits"
+    if exceeded:
+        return "; ".join(limit.reason(one) for limit in exceeded)
+    assert chosen is not None  # what exceeds nothing fits, and then one was chosen
+    better = next((each.recipe for each in found if dominates(each, one)), None)
+    larger = f"{one.bytes / chosen.bytes - 1:.1%} larger than the chosen one"
+    return f"{larger}, and {better} is better in every respect" if better else larger
+
+
+def _tightest(found: Sequence[Measured], held: Sequence[_Limit]) -> str:
+    """The limit of which the least has to be given up, where the others stay, and what would meet it."""
+    ways = []
+    for limit in held:
+        others = [each for each in held if each is not limit]
+        left = [one for one in found if not any(other.exceeded(one) for other in others)]
+        if left:
+            nearest = min(left, key=lambda one: (limit.figure(one), one.recipe))
+            ways.append((limit.figure(nearest) / limit.allowed, limit, nearest))
+    if not ways:
+        nearest = min(found, key=lambda one: max(limit.figure(one) / limit.allowed for limit in held))
+        exceeded = [limit for limit in held if limit.exceeded(nearest)]
+        needs = ", ".join(f"{limit.option} {limit.words(limit.figure(nearest))}" for limit in exceeded)
+        return f"no limit alone: {nearest.recipe} would meet {needs}"
+    _, limit, nearest = min(ways, key=lambda way: way[0])
+    return (
+        f"{limit.option} {limit.words(limit.allowed)}: {nearest.recipe} would meet "
+        f"{limit.option} {limit.words(limit.figure(nearest))} and every other limit"
+    )

@@ -1,0 +1,61 @@
+"""What was measured on one candidate's real artifact."""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from compression.recipe import Recipe, parse_recipe
+from contracts.bundle import Estimate
+from training.evaluation import estimate, relative_difference
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe's artifact; losses are shares of the float model's quality, paired by person, with 95 % intervals."""
+
+    recipe: str
+    bytes: int
+    latency_ms: float  # median of one thread of this host
+    ndcg_at_10: Estimate
+    loss: Estimate  # of NDCG@10 on all items
+    new_items_loss: Estimate  # on new items
+    steps: int = 0  # of training after distillation
+
+    @property
+    def parsed(self) -> Recipe:
+        return parse_recipe(self.recipe)
+
+
+def measured(
+    recipe: str,
+    stored_bytes: int,
+    latency_ms: float,
+    people: tuple[NDArray[np.float64], NDArray[np.float64]],
+    reference: tuple[NDArray[np.float64], NDArray[np.float64]],
+    seed: int,
+    steps: int = 0,
+) -> Measured:
+    """Put one candidate's figures together.
+
+    Args:
+        recipe: its name.
+        stored_bytes: of the artifact.
+        latency_ms: the median.
+        people: float64 [people] twice: each person's NDCG@10 on all items and on new ones; NaN of people not asked.
+        reference: the float model's on the same people.
+        seed: of the bootstrap.
+        steps: of training after distillation.
+    """
+    losses = [relative_difference(ours, theirs, seed) for ours, theirs in zip(people, reference, strict=True)]
+    return Measured(
+        recipe=recipe,
+        bytes=stored_bytes,
+        latency_ms=round(latency_ms, 4),
+        ndcg_at_10=estimate(people[0], seed),
+        loss=_negated(losses[0]),
+        new_items_loss=_negated(losses[1]),
+        steps=steps,
+    )
+
+
+def _negated(difference: Estimate) -> Estimate:
+    return Estimate(-difference.value, -difference.high, -difference.low)
