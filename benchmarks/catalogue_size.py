@@ -10,10 +10,11 @@ one Gaussian with its members' mean and covariance, a tenth of which is replaced
 likely. Every catalogue is numbered by lists anew, its list centres are its lists' means, and each item takes the
 nearest of the trained codewords. Queries are the trained model's own for people of the test weeks.
 
-Ranking. Both graphs take a query and a history of 256 items with scores, and answer with the best 100 items; both are
-converted by TensorFlow Lite with dynamic-range quantization, which gives the dense table its int8 kernel. `model` is a
-whole device model around the codes: its bytes and its `recommend`. Faiss's indices get 8 bytes an item as well, as
-4-bit codes, in native code on one thread, and know neither history nor model.
+Ranking. Both graphs take a query and a history of 256 items with scores, and answer with the best 100 items. The dense
+one is converted with dynamic-range quantization, which gives it the int8 kernel; the coded one holds its bytes as they
+are. `model` is a whole device model around the codes, its dense weights in float32: its bytes and its `recommend`.
+Faiss's indices get 8 bytes an item as well, as 4-bit codes, in native code on one thread, and know neither history nor
+model.
 
 The overlap compares the search's ten best with an exhaustive scan's of the same codes.
 """
@@ -91,10 +92,10 @@ def catalogue_of(items: int, real: Array, weights: Array, seed: int) -> Array:
     return table[list_order(table * np.sqrt(weights), list_length(items), seed)]
 
 
-def converted(function: Callable, inputs: list[tf.TensorSpec], holder: tf.Module) -> bytes:
+def converted(function: Callable, inputs: list[tf.TensorSpec], holder: tf.Module, *, quantize: bool) -> bytes:
     holder.ranked = tf.function(function, input_signature=inputs)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([holder.ranked.get_concrete_function()], holder)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT] if quantize else []
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter.convert()
 
@@ -118,7 +119,7 @@ def dense_graph(table: Array) -> bytes:
         best, items = tf.math.top_k(scores + added[None], CANDIDATES)
         return {"items": items, "scores": best}
 
-    return converted(rank, ranking_inputs(table.shape[1]), tf.Module())
+    return converted(rank, ranking_inputs(table.shape[1]), tf.Module(), quantize=True)
 
 
 def coded_graph(codes: FrozenCodes, width: int) -> bytes:
@@ -128,7 +129,7 @@ def coded_graph(codes: FrozenCodes, width: int) -> bytes:
 
     holder = tf.Module()
     holder.codes = codes
-    return converted(rank, ranking_inputs(width), holder)
+    return converted(rank, ranking_inputs(width), holder, quantize=False)
 
 
 def whole_model(stored: StoredCodes, width: int) -> tuple[bytes, dict[str, np.ndarray]]:
@@ -142,7 +143,6 @@ def whole_model(stored: StoredCodes, width: int) -> tuple[bytes, dict[str, np.nd
         spec, FrozenCodes(stored, "shipped"), build_token_encoder(spec), build_query_encoder(spec), adapter
     )
     converter = tf.lite.TFLiteConverter.from_concrete_functions(list(model.signatures(["recommend"]).values()), model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     rng = np.random.default_rng(0)
     feed = {

@@ -11,8 +11,8 @@ import tensorflow as tf
 import tf_keras
 
 from compression.device_model import MASKED, DeviceModel
-from compression.item_codes import TrainableCodes
-from compression.item_table import TrainableTable
+from compression.inverted_lists import FrozenCodes
+from compression.item_table import FrozenTable, TrainableTable
 from compression.pruning import pruning
 from compression.training_data import DistillationBatch, distillation_batches
 from training.examples import Examples
@@ -106,7 +106,7 @@ def distil(
         The losses of every step.
     """
     table = model.table
-    if not isinstance(table, TrainableTable | TrainableCodes):
+    if isinstance(table, FrozenTable | FrozenCodes):
         raise TypeError("a frozen table cannot be trained: start from a TrainableTable or from TrainableCodes")
     tf.random.set_seed(seed)
     found = []
@@ -119,7 +119,7 @@ def distil(
             losses = step(_tensors(next(batches)), tf.constant(cosine(number, recipe.steps), tf.float32))
             found.append(Losses(*(float(loss) for loss in losses)))
             prune(number)
-            if isinstance(table, TrainableCodes):
+            if not isinstance(table, TrainableTable):
                 table.after_step(number)
             progress(number + 1, recipe.steps)
     return found
@@ -131,7 +131,7 @@ def _step(model: DeviceModel, recipe: DistillationRecipe) -> Callable[..., tuple
     encoders = [*model.token_encoder.trainable_variables, *model.query_encoder.trainable_variables]
     groups = (
         (encoders, recipe.rate),
-        (table.trained if isinstance(table, TrainableCodes) else [table.values], recipe.table_rate),
+        ([table.values] if isinstance(table, TrainableTable) else table.trained, recipe.table_rate),
         (list(model.adapter.values()), recipe.adapter_rate),
     )
     optimizers = [tf_keras.optimizers.Adam(rate) for _, rate in groups]

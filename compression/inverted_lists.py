@@ -53,7 +53,7 @@ class FrozenCodes(tf.Module):
         whole[: len(stored.codes)] = stored.codes
         planes = whole.reshape(self.lists, self.slots, self._books).transpose(0, 2, 1)
         self._codes = tf.constant(np.ascontiguousarray(planes).reshape(self.lists, -1))
-        self._words = tf.constant(stored.books)  # [books, CODEWORDS, part]
+        self._words = tf.constant(stored.books.reshape(self._books * CODEWORDS, -1))
         self._centres = tf.constant(stored.centres if kept == "shipped" else stored.centres.astype(np.float32))
         self._plane = np.arange(self._books, dtype=np.int32)
 
@@ -62,11 +62,8 @@ class FrozenCodes(tf.Module):
         flat = tf.reshape(items, (-1, 1))
         at = flat // self.slots
         place = flat - at * self.slots + self._plane * self.slots  # [n, books]
-        codes = tf.cast(
-            tf.gather_nd(self._codes, tf.stack([tf.broadcast_to(at, tf.shape(place)), place], -1)), tf.int32
-        )
-        book = tf.broadcast_to(self._plane, tf.shape(codes))
-        words = tf.gather_nd(self._words, tf.stack([book, codes], -1))  # [n, books, part]
+        codes = tf.gather(tf.gather(self._codes, at[:, 0]), place, batch_dims=1)
+        words = tf.gather(self._words, tf.cast(codes, tf.int32) + self._plane * CODEWORDS)  # [n, books, part]
         flat_words = tf.reshape(tf.transpose(words, (0, 2, 1)), (-1, self._width))
         vectors = flat_words + self._centres_of(at[:, 0])
         return tf.reshape(vectors, (-1, *items.shape[1:], self._width))
@@ -92,7 +89,8 @@ class FrozenCodes(tf.Module):
         """float32 [n, slots]: scores of the items of some lists, int32 [n]."""
         part = self._width // self._books
         by_book = tf.transpose(tf.reshape(query, (part, self._books)))  # columns are dealt to the books in turn
-        products = tf.reshape(tf.reduce_sum(by_book[:, None, :] * self._words, -1), (-1,))
+        each = tf.gather(by_book, np.repeat(self._plane, CODEWORDS))  # not by a shape of the words: they would be two
+        products = tf.reduce_sum(each * self._words, -1)
         planes = tf.reshape(tf.gather(self._codes, lists), (-1, self._books, self.slots))
         index = tf.cast(planes, tf.int32) + (self._plane * CODEWORDS)[:, None]
         centres = tf.reduce_sum(self._centres_of(lists) * query, -1, keepdims=True)

@@ -39,6 +39,10 @@ class StoredCodes(NamedTuple):
     scale: float  # of the centres
     slots: int  # items of a list
 
+    @property
+    def nbytes(self) -> int:
+        return self.codes.nbytes + self.books.nbytes + self.centres.nbytes
+
     def values(self) -> NDArray[np.float32]:
         """float32 [items + 1, width]: what the codes stand for."""
         lists = np.arange(len(self.codes)) // self.slots
