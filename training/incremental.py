@@ -2,8 +2,8 @@
 
 Items are matched by their id. A new item's own vector starts as the mean of those of the known items of its category,
 department and brand, to which the teacher's vectors of these are added as for every item; nothing of a removed item is
-read. New weeks are learned from together with as many older baskets, at a small share of the rate, so that what they say is
-added to what is known (rehearsal: Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
+read. New weeks are learned from together with as many older baskets, at a small share of the rate, so that what they
+say is added to what is known (rehearsal: Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
 """
 
 from dataclasses import replace
