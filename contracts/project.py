@@ -145,6 +145,24 @@ class Teacher(Section, frozen=True):
     ] = "auto"
 
 
+class Privacy(Section, frozen=True):
+    """Differential privacy of the people whose data train the teacher; phones' rounds have their own, [federated]."""
+
+    training: Annotated[
+        Literal["none", "private"],
+        Meta(description="private: noise on all that is learned; the device model learns from the teacher alone"),
+    ] = "none"
+    epsilon: Annotated[
+        float, Meta(gt=0, le=100, description="of all central training in a run, add/remove one person")
+    ] = 8.0
+    delta: Annotated[
+        float, Meta(gt=0, lt=1, description="the guarantee's failure probability, below one in all people")
+    ] = 1e-5
+    clipping_norm: Annotated[float, Meta(gt=0, le=1e6, description="C: largest L2 norm of one person's gradient")] = 1.0
+    sampling_rate: Annotated[float, Meta(gt=0, le=1, description="q: each person's chance in a step")] = 0.1
+    steps: Annotated[int, Meta(ge=1, le=100_000, description="of DP-SGD; more of them need more noise on each")] = 30
+
+
 class Compression(Section, frozen=True):
     """How the device model is distilled, pruned and quantized."""
 
@@ -202,6 +220,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     segments: Segmentation = Segmentation()
     model: Model = Model()
     teacher: Teacher = Teacher()
+    privacy: Privacy = Privacy()
     compression: Compression = Compression()
     federated: Federated = Federated()
     fleet: Fleet = Fleet()

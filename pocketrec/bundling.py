@@ -13,6 +13,7 @@ import numpy as np
 from contracts.bundle import ArtifactQuality, Manifest, Provenance
 from contracts.project import Project
 from federated.ledger import LedgerEntry
+from pocketrec.private_steps import base_model_statement
 from pocketrec.run_directory import RunDirectory
 from training.prepared import Prepared, load_prepared
 from training.segments import Segments, fit_segments
@@ -131,7 +132,7 @@ def build_signed_bundle(
             recipe=saved.recipe,
             origin=central.prepared.record.origin,
             provenance=_provenance(central),
-            privacy=privacy_statement(charged, project.federated.delta),
+            privacy=privacy_statement(charged, project.federated.delta, base_model_statement(run, project)),
             seed=project.project.seed,
         ),
         out,

@@ -11,6 +11,7 @@ import msgspec
 from contracts.errors import CheckFailed, ConfigError, RunError
 from contracts.project import Project
 from pocketrec.preparation import PREPARE
+from pocketrec.private_steps import compress_step, is_private, train_step
 from pocketrec.project_file import ProjectFile
 from pocketrec.run_directory import RunDirectory, look_into_run
 from pocketrec.steps import Step, StepContext
@@ -74,6 +75,11 @@ def _train(context: StepContext, source: RunDirectory | None = None) -> None:
     from training.prepared import load_prepared
     from training.train import train
 
+    if is_private(context.project):
+        if source is not None:
+            raise ConfigError('--from goes on without privacy: leave it out, or set training = "none" under [privacy]')
+        train_step(context)
+        return
     settings, seed = train_settings(context.project), context.project.project.seed
     prepared, checkpoint = load_prepared(context.inputs[PREPARE.name]), context.run.checkpoints / TEACHER_CHECKPOINT
     folders = _origin(context.run, source)
@@ -134,6 +140,9 @@ def _compress(context: StepContext) -> None:
     from compression.compress import compress
     from training.prepared import load_prepared
 
+    if is_private(context.project):
+        compress_step(context)
+        return
     compress(
         load_prepared(context.inputs[PREPARE.name]),
         context.inputs[TRAIN.name],
@@ -148,10 +157,11 @@ TRAIN = Step(
     name="train",
     work=_train,
     needs=(PREPARE.name,),
-    sources=("training.train", "training.incremental"),
+    sources=("training.train", "training.incremental", "training.private.train"),
     settings=lambda project: (
         msgspec.structs.replace(project.teacher, continue_steps=1),  # see the fingerprint
         project.model,
+        project.privacy,
         project.project.seed,
     ),
     fingerprint=_origin_fingerprint,
@@ -160,6 +170,6 @@ COMPRESS = Step(
     name="compress",
     work=_compress,
     needs=(PREPARE.name, TRAIN.name),
-    sources=("compression.compress",),
-    settings=lambda project: (project.model, project.compression.steps, project.project.seed),
+    sources=("compression.compress", "compression.private"),
+    settings=lambda project: (project.model, project.compression.steps, project.privacy.training, project.project.seed),
 )

@@ -87,6 +87,11 @@ class RunDirectory:
         return self.path / "privacy" / "ledger.jsonl"
 
     @property
+    def training_ledger(self) -> Path:
+        """Of central training; `ledger` is of rounds, whose people are others."""
+        return self.path / "privacy" / "training.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

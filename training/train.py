@@ -102,7 +102,7 @@ def finish(
     torch.save({"shape": asdict(teacher.shape), "weights": teacher.state_dict()}, folder / TEACHER)
     save_soft_labels(make_soft_labels(teacher, examples, labels), folder)
     cases = next_basket_cases(prepared, TEST)
-    found = _evaluate_baselines(prepared, cases, progress)
+    found = evaluate_baselines(prepared, cases, progress)
     found["teacher"] = evaluate_teacher(teacher, prepared, cases, length, segments, progress)
     save_people_quality(folder, found)
 
@@ -134,7 +134,9 @@ def load_teacher(folder: Path, prepared: Prepared) -> Teacher:
     return teacher.eval()
 
 
-def _evaluate_baselines(prepared: Prepared, cases: Cases, progress: Progress) -> dict[str, PersonMetrics]:
+def evaluate_baselines(prepared: Prepared, cases: Cases, progress: Progress) -> dict[str, PersonMetrics]:
+    """Every baseline's quality, by its name."""
+
     def measure(kind: type[Baseline]) -> PersonMetrics:
         return evaluate(partial(kind(prepared).score, cases), cases, len(prepared.pseudonym))
 

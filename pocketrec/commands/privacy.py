@@ -1,14 +1,19 @@
 """`pocketrec privacy`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocketrec.options import PROJECT_FILE, JsonOption, ProjectOption, RunOption
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from federated.ledger import LedgerEntry
+
 LedgerOption = Annotated[
-    Path | None, typer.Option("--ledger", metavar="FILE", help="the privacy ledger  [default: the run's]")
+    Path | None, typer.Option("--ledger", metavar="FILE", help="one privacy ledger  [default: both of the run]")
 ]
 DeltaOption = Annotated[
     float | None, typer.Option("--delta", metavar="DELTA", help="at which epsilon is stated  [default: of the project]")
@@ -24,41 +29,63 @@ def privacy(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """State the epsilon that a ledger has charged, cross-checked by a second accountant, and whom it covers.
+    """State the epsilon that rounds and private training were charged, cross-checked by a second accountant.
 
     \b
     Example:
         pocketrec privacy --run runs/shop --delta 1e-6
     """
-    from contracts.errors import CheckFailed, RunError
-    from federated.coverage import privacy_statement
-    from federated.ledger import ledger_epsilon, read_ledger
+    from contracts.errors import RunError
+    from federated.coverage import CENTRAL_WITHOUT_PRIVACY, privacy_statement
+    from federated.ledger import read_ledger
     from pocketrec.output import emit
+    from pocketrec.private_steps import base_model_statement, private_statement
     from pocketrec.project_file import read_project, run_of
     from pocketrec.run_directory import look_into_run
+
+    base_model, training = CENTRAL_WITHOUT_PRIVACY, None
+    if ledger is None:
+        directory, settings = look_into_run(run_of(run, project)), read_project(project).project
+        ledger, base_model = directory.ledger, base_model_statement(directory, settings)
+        charged = read_ledger(directory.training_ledger)
+        if charged:
+            at = settings.privacy.delta if delta is None else delta
+            training = {
+                "ledger": str(directory.training_ledger),
+                **_spent(charged, at),
+                "covers": private_statement(charged, at),
+            }
+    if not ledger.is_file() and training is None:
+        raise RunError(f"{ledger} does not exist: no round has been charged here; name the ledger with --ledger")
+    at = read_project(project).project.federated.delta if delta is None else delta
+    entries = read_ledger(ledger)
+    statement = privacy_statement(entries, at, base_model)
+    emit(
+        {
+            "ledger": str(ledger),
+            **_spent(entries, at),
+            "base_model": statement.base_model,
+            "statistics": statement.statistics,
+            "training": training,
+        },
+        as_json,
+    )
+
+
+def _spent(entries: "Sequence[LedgerEntry]", delta: float) -> dict[str, object]:
+    """What a ledger charged, where two accountants agree on it."""
+    from contracts.errors import CheckFailed
+    from federated.ledger import ledger_epsilon
     from training.privacy_crosscheck import prv_epsilon
 
-    if delta is None:
-        delta = read_project(project).project.federated.delta
-    path = ledger or look_into_run(run_of(run, project)).ledger
-    if not path.is_file():
-        raise RunError(f"{path} does not exist: no round has been charged here; name the ledger with --ledger")
-    entries = read_ledger(path)
     pld = ledger_epsilon(entries, delta)
     prv = max(prv_epsilon((entry.charge for entry in entries), delta), 0.0)  # near 0 its error may take it below
     if abs(pld - prv) > max(RELATIVE_AGREEMENT * max(pld, prv), ABSOLUTE_AGREEMENT):
         raise CheckFailed(f"accountants disagree, PLD: {pld:.4f}, PRV: {prv:.4f}: publish neither before why is known")
-    statement = privacy_statement(entries, delta)
-    emit(
-        {
-            "ledger": str(path),
-            "charges": len(entries),
-            "epsilon": pld,
-            "epsilon_prv": prv,
-            "delta": delta,
-            "people_enrolled": max((entry.people_enrolled for entry in entries), default=0),
-            "base_model": statement.base_model,
-            "statistics": statement.statistics,
-        },
-        as_json,
-    )
+    return {
+        "charges": len(entries),
+        "epsilon": pld,
+        "epsilon_prv": prv,
+        "delta": delta,
+        "people_enrolled": max((entry.people_enrolled for entry in entries), default=0),
+    }

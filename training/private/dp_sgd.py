@@ -33,10 +33,9 @@ FINAL_RATE = 0.1  # of the learning rate, where the cosine ends
 @dataclass(frozen=True)
 class DpSgdRecipe:
     sampling_rate: float = 0.1  # q, each person's chance in a step
-    steps: int = 60
+    steps: int = 30
     clipping_norm: float = 1.0  # C, over all parameters
-    rate: float = 0.05  # Adam's
-    table_rate: float = 0.003  # of the item tables, which start from what was released
+    rate: float = 1.5  # plain steps: scaled ones would lift noise where a parameter has no more than that
     examples: int = 2  # of each person in a step
 
 
@@ -106,13 +105,10 @@ def wrap(teacher: PrivateTeacher, clipping_norm: float) -> GradSampleModuleFastG
 def noisy_optimizer(
     teacher: PrivateTeacher, recipe: DpSgdRecipe, noise_multiplier: float, noise: NoiseSource, expected: float
 ) -> DPOptimizerFastGradientClipping:
-    """Adam over clipped and noised sums, divided by the expected number of people."""
-    tables = [teacher.input.weight, teacher.output.weight]
-    trained = [each for each in teacher.parameters() if each.requires_grad]
-    others = [each for each in trained if all(each is not table for table in tables)]
-    groups = [{"params": others, "lr": recipe.rate}, {"params": tables, "lr": recipe.table_rate}]
+    """Gradient descent over clipped and noised sums, divided by the expected number of people."""
+    trained = [parameter for parameter in teacher.parameters() if parameter.requires_grad]
     return _NoisyOptimizer(
-        torch.optim.Adam(groups),
+        torch.optim.SGD(trained, lr=recipe.rate),
         noise,
         noise_multiplier=noise_multiplier,
         max_grad_norm=recipe.clipping_norm,
@@ -148,13 +144,14 @@ def fit_privately(
     model = wrap(teacher, recipe.clipping_norm)
     expected = recipe.sampling_rate * examples.people
     optimizer = noisy_optimizer(teacher, recipe, noise_multiplier, noise, expected)
-    rates = [group["lr"] for group in optimizer.param_groups]
     at_once = max(1, LOGITS_AT_ONCE // (recipe.examples * teacher.items))
     average = [torch.zeros_like(parameter) for parameter in teacher.parameters()]
     first_averaged = recipe.steps - max(1, int(AVERAGED * recipe.steps))
     for step in range(recipe.steps):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + np.cos(np.pi * step / recipe.steps)))
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate * (
+                FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
+            )
         people = np.flatnonzero(coins(examples.people) < recipe.sampling_rate)
         rows = examples.draw(people, recipe.examples, rng)
         for chunk, last in _chunks(rows, at_once):
@@ -171,6 +168,11 @@ def fit_privately(
         for parameter, total in zip(teacher.parameters(), average, strict=True):
             parameter.copy_(total)
     teacher.eval()
+
+
+def _share_of_rate(done: float) -> float:
+    """Half a cosine from 1 to `FINAL_RATE`."""
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * done)))
 
 
 def _chunks(rows: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], bool]]:

@@ -82,6 +82,20 @@ def training_sequences(prepared: Prepared, seed: int) -> Sequences:
     return Sequences(log.item[rows], start.astype(np.int64), len(prepared.items.item_id) - 1)
 
 
+def latest_baskets(prepared: Prepared, most: int) -> NDArray[np.int64]:
+    """Each central person's latest training baskets before which they did something: int64, increasing.
+
+    Chosen for each person without a look at the others, so that who else is there changes nobody's examples.
+    """
+    central = ~prepared.is_phone[prepared.basket_person]
+    training = np.flatnonzero(central & (prepared.basket_split == TRAIN))
+    person = prepared.basket_person[training]
+    later = prepared.basket_time_ms[training] > prepared.basket_time_ms[prepared.person_start[person]]
+    training, person = training[later], person[later]
+    after = np.searchsorted(person, person, side="right") - np.arange(len(person))
+    return training[after <= most].astype(np.int64)
+
+
 def next_basket_examples(prepared: Prepared, baskets: NDArray[np.int64], length: int) -> PersonExamples:
     """The history before each basket, and the basket, of all central people.
 

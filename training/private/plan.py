@@ -1,6 +1,7 @@
 """How a budget of epsilon and delta is shared among what is released, as one account."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contracts.accounting import epsilon as composed_epsilon
@@ -11,6 +12,7 @@ POPULARITY_SHARE, STEPS_SHARE = 5.0, 3.0  # noise of each, in multiples of the p
 MOST_NOISE = 100.0  # of the pairs: beyond it nothing of anybody is left in them
 MIN_PEOPLE = 200  # fewer cannot be told from the noise at any budget worth its name
 PRECISION = 0.005  # relative, of the noise multiplier
+SPENT = 0.95  # share of the budget, of which the rest buys nothing worth its noise
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,14 @@ def noise_of(charge: Charge | None) -> float:
     return 0.0 if charge is None else charge.noise_multiplier
 
 
-def plan_privacy(epsilon: float, delta: float, people: int, sampling_rate: float, steps: int) -> PrivacyPlan:
+def plan_privacy(
+    epsilon: float,
+    delta: float,
+    people: int,
+    sampling_rate: float,
+    steps: int,
+    charged: Sequence[Charge] = (),
+) -> PrivacyPlan:
     """The least noise that keeps everything within a budget.
 
     Args:
@@ -57,6 +66,7 @@ def plan_privacy(epsilon: float, delta: float, people: int, sampling_rate: float
         people: whose data are used, taken as public.
         sampling_rate: q of DP-SGD.
         steps: of DP-SGD.
+        charged: what the same people's data were charged before; the budget is for all together.
 
     Raises:
         ConfigError: if no noise meets the budget, or the budget would protect nobody.
@@ -76,17 +86,28 @@ def plan_privacy(epsilon: float, delta: float, people: int, sampling_rate: float
         raise ConfigError(f"epsilon is {epsilon:g}, must be a number above 0: 2 to 8 is common")
 
     def spent(noise_multiplier: float) -> float:
-        return PrivacyPlan.of_noise(noise_multiplier, sampling_rate, steps).epsilon(delta)
+        plan = PrivacyPlan.of_noise(noise_multiplier, sampling_rate, steps)
+        return composed_epsilon([*charged, *plan.charges.values()], delta)
 
-    low, high = MIN_NOISE_MULTIPLIER, 1.0
-    while spent(high) > epsilon:
-        low, high = high, 2.0 * high
-        if high > MOST_NOISE:
-            raise ConfigError(
-                f"epsilon {epsilon:g} at delta {delta:g} cannot be met over {steps} steps with a noise multiplier of "
-                f"at most {MOST_NOISE:g}: ask for a larger epsilon or delta, or fewer steps"
-            )
+    before = composed_epsilon(charged, delta)
+    if before > SPENT * epsilon:
+        raise ConfigError(
+            f"epsilon {epsilon:g} at delta {delta:g} is spent: {before:.3f} was charged for these people before; raise "
+            "epsilon under [privacy], or keep the teacher that was paid for"
+        )
+
+    if spent(MOST_NOISE) > epsilon:
+        raise ConfigError(
+            f"epsilon {epsilon:g} at delta {delta:g} cannot be met over {steps} steps with a noise multiplier of "
+            f"at most {MOST_NOISE:g}, {before:.3g} of it charged before: ask for a larger epsilon or fewer steps"
+        )
+    low, high, step = MIN_NOISE_MULTIPLIER, MOST_NOISE, 2.0
+    guess = min(max(math.sqrt(2.0 * math.log(1.25 / delta)) / epsilon, low), high)  # of one Gaussian mechanism
     while high > (1.0 + PRECISION) * low:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if spent(middle) > epsilon else (low, middle)
+        if spent(guess) > epsilon:
+            low, guess = guess, min(guess * step, math.sqrt(guess * high))
+        else:
+            high, guess = guess, max(guess / step, math.sqrt(low * guess))
+        step = math.sqrt(step)
+        guess = guess if low < guess < high else math.sqrt(low * high)
     return PrivacyPlan.of_noise(high, sampling_rate, steps)

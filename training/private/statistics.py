@@ -93,7 +93,7 @@ def noisy_pairs(
     upper = sums.reshape(size + 1, size + 1)[1:, 1:]
     for first in range(0, size if noise_multiplier else 0, BLOCK_ROWS):
         block = upper[first : first + BLOCK_ROWS]
-        block += (noise_multiplier * noise(block.size)).reshape(block.shape).astype(np.float32)
+        block[:] = block.astype(np.float64) + noise_multiplier * noise(block.size).reshape(block.shape)
     upper = np.triu(upper, 1)
     upper += upper.T
     return upper

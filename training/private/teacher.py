@@ -32,7 +32,7 @@ LEFT_OUT = -1e4  # the logit of what is not to be shown
 @dataclass(frozen=True)
 class PrivateShape:
     width: int = 16
-    recent: int = 24  # most recent items of the history whose neighbours are looked at
+    recent: int = 24  # most recent items of the history: what is asked what comes next
     neighbours: int = 64  # of each item
     repeats: bool = True  # whether people take an item again; where they do not, those of the history are left out
 
@@ -126,20 +126,19 @@ class PrivateTeacher(nn.Module):
         self, items: torch.Tensor, counts: torch.Tensor, ages: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Query [people, examples, width]; votes [.., items + 1]; what having an item adds to its score [.., L]."""
-        people, examples, length = items.shape
-        flat = items.reshape(people, examples * length)
+        people, examples, _ = items.shape
         present = items > 0
         features = token_features(present, counts, ages)
-        tokens = features.reshape(people, examples * length, FEATURES)
-        heights = self.attention(tokens).reshape(items.shape).masked_fill(~present, -1e4)
-        weights = heights.softmax(2) * present
-        vectors = self.input(flat).reshape(people, examples, length, -1) * present[..., None]
-        query = self.query((weights[..., None] * vectors).sum(2) * present.sum(2, keepdim=True).clamp(min=1).sqrt())
-        own = self.again(tokens).reshape(items.shape) if self.shape.repeats else torch.full(items.shape, LEFT_OUT)
-        recent = min(self.shape.recent, length)
-        near = items[..., -recent:]
-        reading = F.softplus(self.reading(tokens)).reshape(people, examples, length, KINDS)[:, :, -recent:]
-        reading = reading * present[..., -recent:, None]
+        if self.shape.repeats:
+            own = self.again(features.flatten(1, 2)).reshape(items.shape)
+        else:
+            own = torch.full(items.shape, LEFT_OUT)
+        near, seen = items[..., -self.shape.recent :], present[..., -self.shape.recent :]
+        tokens = features[..., -self.shape.recent :, :].flatten(1, 2)
+        weights = self.attention(tokens).reshape(near.shape).masked_fill(~seen, LEFT_OUT).softmax(2) * seen
+        vectors = self.input(near.flatten(1)).reshape(*near.shape, -1)
+        query = self.query((weights[..., None] * vectors).sum(2))
+        reading = F.softplus(self.reading(tokens)).reshape(*near.shape, KINDS) * seen[..., None]
         said = (self.votes[near] * reading[..., None, :]).sum(-1)
         votes = torch.zeros(people, examples, self.items)
         votes = votes.scatter_add(2, self.neighbours[near].long().flatten(2), said.flatten(2))
