@@ -124,6 +124,21 @@ class Model(Section, frozen=True):
         int, Meta(ge=10, le=1000, description="K: items that `recommend` returns, for the app to filter")
     ] = 100
     width: Annotated[int, Meta(ge=8, le=512, description="of the item vectors")] = 64
+    task: Annotated[
+        Literal["next_basket", "next_item"],
+        Meta(description="next_basket: people buy again; next_item: they seldom do, and order is what counts"),
+    ] = "next_basket"
+
+
+class NextItem(Section, frozen=True):
+    """Teacher and device model of task = "next_item"; [teacher] and [compression] then say nothing but the device."""
+
+    teacher_width: Annotated[int, Meta(ge=8, le=4096, description="of the teacher's vectors")] = 128
+    teacher_blocks: Annotated[int, Meta(ge=1, le=24, description="of self-attention")] = 3
+    teacher_epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log")] = 60
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.3
+    blocks: Annotated[int, Meta(ge=1, le=8, description="of self-attention, of the device model")] = 2
+    epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log, of the device model")] = 30
 
 
 class Teacher(Section, frozen=True):
@@ -220,8 +235,16 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     segments: Segmentation = Segmentation()
     model: Model = Model()
     teacher: Teacher = Teacher()
+    next_item: NextItem = NextItem()
     privacy: Privacy = Privacy()
     compression: Compression = Compression()
     federated: Federated = Federated()
     fleet: Fleet = Fleet()
     server: Server = Server()
+
+    def __post_init__(self) -> None:
+        if self.model.task == "next_item" and self.privacy.training == "private":
+            raise ValueError(
+                'task = "next_item" under [model] cannot be trained privately: take task = "next_basket", or '
+                'training = "none" under [privacy]'
+            )

@@ -76,6 +76,8 @@ def _explain(message: str, given: object) -> str:
     """One line for msgspec's "Expected ... - at `$.section.key`"."""
     reason, _, place = message.partition(" - at `")
     path = re.findall(r"[^.\[\]`$]+", place)
+    if not path:  # raised by the project's own check
+        return reason
     struct, type, about = _struct(Project), inspect.Type(), ""
     for depth, key in enumerate(path):
         field = next((field for field in struct.fields if field.name == key), None)

@@ -10,6 +10,7 @@ import msgspec
 
 from contracts.errors import CheckFailed, ConfigError, RunError
 from contracts.project import Project
+from pocketrec import next_item_steps
 from pocketrec.preparation import PREPARE
 from pocketrec.private_steps import compress_step, is_private, train_step
 from pocketrec.project_file import ProjectFile
@@ -80,6 +81,11 @@ def _train(context: StepContext, source: RunDirectory | None = None) -> None:
             raise ConfigError('--from goes on without privacy: leave it out, or set training = "none" under [privacy]')
         train_step(context)
         return
+    if next_item_steps.is_next_item(context.project):
+        if source is not None:
+            next_item_steps.refuse_to_go_on('[model] task = "next_item"')
+        next_item_steps.train_step(context)
+        return
     settings, seed = train_settings(context.project), context.project.project.seed
     prepared, checkpoint = load_prepared(context.inputs[PREPARE.name]), context.run.checkpoints / TEACHER_CHECKPOINT
     folders = _origin(context.run, source)
@@ -132,6 +138,8 @@ def training_from(path: Path, target: Path) -> Step:
     for step in (PREPARE.name, TRAIN.name):
         if source.record(step) is None:
             raise RunError(f"{path} has no finished {step}: name a run whose `pocketrec train` finished")
+    if (source.folder(TRAIN.name) / next_item_steps.TEACHER).exists():
+        next_item_steps.refuse_to_go_on(f'{path} is of task = "next_item"')
     load_origin(source.folder(PREPARE.name), source.folder(TRAIN.name))
     return replace(TRAIN, work=partial(_train, source=source), fingerprint=partial(_origin_fingerprint, source=source))
 
@@ -142,6 +150,9 @@ def _compress(context: StepContext) -> None:
 
     if is_private(context.project):
         compress_step(context)
+        return
+    if next_item_steps.is_next_item(context.project):
+        next_item_steps.compress_step(context)
         return
     compress(
         load_prepared(context.inputs[PREPARE.name]),
@@ -157,10 +168,11 @@ TRAIN = Step(
     name="train",
     work=_train,
     needs=(PREPARE.name,),
-    sources=("training.train", "training.incremental", "training.private.train"),
+    sources=("training.train", "training.incremental", "training.sequence.train", "training.private.train"),
     settings=lambda project: (
         msgspec.structs.replace(project.teacher, continue_steps=1),  # see the fingerprint
         project.model,
+        project.next_item,
         project.privacy,
         project.project.seed,
     ),
@@ -170,6 +182,12 @@ COMPRESS = Step(
     name="compress",
     work=_compress,
     needs=(PREPARE.name, TRAIN.name),
-    sources=("compression.compress", "compression.private"),
-    settings=lambda project: (project.model, project.compression.steps, project.privacy.training, project.project.seed),
+    sources=("compression.compress", "compression.next_item_model", "compression.private"),
+    settings=lambda project: (
+        project.model,
+        project.next_item,
+        project.compression.steps,
+        project.privacy.training,
+        project.project.seed,
+    ),
 )

@@ -11,6 +11,7 @@ from contracts.errors import CheckFailed, RunError
 from device_sim.phone import TimelineEntry
 from export.repository import Published
 from export.verify import read_manifest
+from pocketrec import next_item_steps
 from pocketrec.exporting import ARTIFACTS, BUNDLE, EXPORT, convert, newest_published
 from pocketrec.federation import FEDERATE, HELD_OUT_PEOPLE, load_federation
 from pocketrec.model_steps import COMPRESS, TRAIN, compress_settings
@@ -70,15 +71,18 @@ def _refresh(context: StepContext) -> None:
             start = _with_adapter(start, first, federation.report.adapter_after, Path(temporary, "federated"))
         folder = context.folder / MODEL
         folder.mkdir()
-        warm_start(
-            central.prepared,
-            context.inputs[TRAIN.name],
-            start,
-            folder,
-            compress_settings(project),
-            seed,
-            context.progress,
-        )
+        if next_item_steps.is_next_item(project):
+            next_item_steps.warm_start(context, central.prepared, start, folder)
+        else:
+            warm_start(
+                central.prepared,
+                context.inputs[TRAIN.name],
+                start,
+                folder,
+                compress_settings(project),
+                seed,
+                context.progress,
+            )
         model = load_device_model(folder)
         convert(model, {"shipped": (shipped, ARTIFACTS)}, context.progress)
         task = test_task(central.prepared, central.segments, model.spec.history_length)
