@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from contracts.errors import ConfigError
+from contracts.project import Project
 from export.durable import write_durably
 from pocketrec.model_steps import train_settings
 from pocketrec.output import encode
@@ -46,7 +47,7 @@ def tune(project: Path, run: Path | None, trials: int, segment: str | None, time
         timeout_s: seconds after which no trial is begun.
 
     Raises:
-        ConfigError: if no trial is asked for, or the segment is none.
+        ConfigError: if no trial is asked for, the segment is none, or the project has another kind of teacher.
         DataError: if the segment has too few people.
         RunError: if the journal of an earlier search is damaged.
     """
@@ -55,8 +56,9 @@ def tune(project: Path, run: Path | None, trials: int, segment: str | None, time
     from training.prepared import load_prepared
     from training.tuning import DIRECTIONS, make_task, open_study, search, summarise
 
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
     file, progress = read_project(project), Progress()
+    _refuse_other_teachers(file.project)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with open_run(run or file.default_run) as directory:
         run_steps([PREPARE], directory, file, progress)
         folder = _folder(directory, segment)
@@ -69,6 +71,15 @@ def tune(project: Path, run: Path | None, trials: int, segment: str | None, time
         write_durably(tuned.json_path, encode(msgspec.to_builtins(tuned.tuning)))
         write_durably(tuned.html_path, page(tuned.tuning).encode())
     return tuned
+
+
+def _refuse_other_teachers(project: Project) -> None:
+    for section, line, allowed in (
+        ("model", f'task = "{project.model.task}"', 'task = "next_basket"'),
+        ("privacy", f'training = "{project.privacy.training}"', 'training = "none"'),
+    ):
+        if line != allowed:
+            raise ConfigError(f"[{section}] {line}: only a teacher of next baskets without privacy is tuned, {allowed}")
 
 
 def write_choice(tuned: Tuned, project: Path) -> None:

@@ -117,3 +117,12 @@ def test_a_damaged_journal_gets_one_line(shop: Path, say: Say) -> None:
     assert code == 2
     assert "journal.log is damaged" in err.splitlines()[-1]
     assert (shop / "runs/a/tuning/journal.log").read_text() == "{\n"
+
+
+@pytest.mark.parametrize("other", ['[model]\ntask = "next_item"\n', '[privacy]\ntraining = "private"\n'])
+def test_other_kinds_of_teachers_are_refused(shop: Path, say: Say, other: str) -> None:
+    (shop / "pocketrec.toml").write_text(other)
+    code, _, err = say("tune", "--trials", "1", "--run", "runs/a")
+    assert code == 2
+    assert "only a teacher of next baskets without privacy is tuned" in err
+    assert not (shop / "runs").exists()
