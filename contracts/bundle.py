@@ -1,6 +1,6 @@
 """The bundle's manifest: what a phone must know before it loads a model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -38,6 +38,9 @@ class Signature(msgspec.Struct, frozen=True):
 
 WISH = "wish"  # the context field by which an app asks for anything or only for what the history lacks
 WISHES = {"anything": 1, "new": 2}
+
+DeviceClass = Literal["phone", "tablet", "till", "web"]
+DEVICE_CLASSES: tuple[DeviceClass, ...] = get_args(DeviceClass)  # codes of the context field from 1, in this order
 
 
 class ContextField(msgspec.Struct, frozen=True):

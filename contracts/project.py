@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from contracts.bundle import DeviceClass
 from contracts.events import EventType
 from contracts.privacy import MIN_NOISE_MULTIPLIER
 from contracts.segments import MAX_SEGMENTS, Method
+from contracts.summary import TYPE_SHARE
 
 COMPLETEJOURNEY = "completejourney"
 FILENAME = "pocketrec.toml"
@@ -46,6 +48,7 @@ class Columns(Section, frozen=True):
         None
     )
     type: Annotated[str | None, Meta(description="event type; without it every row is a purchase")] = None
+    device: Annotated[str | None, Meta(description="class of the device on which it happened")] = None
     category: Annotated[str | None, Meta(description="of the item, in the log or in the products file")] = None
     department: Annotated[str | None, Meta(description="of the item: a coarser category")] = None
     brand: Annotated[str | None, Meta(description="of the item")] = None
@@ -68,6 +71,10 @@ class Data(Section, frozen=True):
     types: Annotated[
         dict[str, EventType],
         Meta(description='the log\'s words for event types, such as {"buy" = "purchase", "click" = "view"}'),
+    ] = {}
+    devices: Annotated[
+        dict[str, DeviceClass],
+        Meta(description='the log\'s words for device classes, such as {"ios" = "phone", "pos" = "till"}'),
     ] = {}
     columns: Columns = Columns()
 
@@ -100,6 +107,35 @@ class Split(Section, frozen=True):
 
     test_weeks: Annotated[int, Meta(ge=1, le=520, description="the last weeks of the log")] = 4
     validation_weeks: Annotated[int, Meta(ge=1, le=520, description="the weeks before the test weeks")] = 4
+
+
+class Learning(Section, frozen=True):
+    """What of the log is learned from, and what is to be foreseen."""
+
+    targets: Annotated[
+        tuple[EventType, ...],
+        Meta(min_length=1, description="event types that are foreseen; a basket without one is history only"),
+    ] = (EventType.PURCHASE,)
+    weights: Annotated[
+        dict[EventType, Annotated[float, Meta(ge=0, le=1)]],
+        Meta(
+            description="of an event type in popularity, neighbours and targets, in purchases; what is left out weighs "
+            "as in a person's history: view 0.03, add_to_cart 0.25"
+        ),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        for kind in (*self.targets, *self.weights):
+            if not TYPE_SHARE[kind]:
+                known = ", ".join(each for each, share in TYPE_SHARE.items() if share)
+                raise ValueError(f"{kind.value!r} is no sign of interest and never learned from: allowed are {known}")
+        for kind in self.targets:
+            if not self.weight(kind):
+                raise ValueError(f"{kind.value!r} is a target and has weight 0: give it more, or take it off targets")
+
+    def weight(self, kind: EventType) -> float:
+        """Of one event, in purchases."""
+        return self.weights.get(kind, TYPE_SHARE[kind] / 64)
 
 
 class Segmentation(Section, frozen=True):
@@ -152,6 +188,9 @@ class Teacher(Section, frozen=True):
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.2
     blocks: Annotated[int, Meta(ge=1, le=12, description="of self-attention")] = 1
     recent: Annotated[int, Meta(ge=1, le=1024, description="latest items of a history that attend to each other")] = 64
+    price_bands: Annotated[
+        int, Meta(ge=0, le=20, description="quantiles of price within a category, as an attribute of items; 0: none")
+    ] = 0
     continue_steps: Annotated[
         int, Meta(ge=1, le=1_000_000, description="batches of `pocketrec train --from`, on newer weeks")
     ] = 100
@@ -232,6 +271,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     data: Data = Data()
     clean: Clean = Clean()
     split: Split = Split()
+    learning: Learning = Learning()
     segments: Segmentation = Segmentation()
     model: Model = Model()
     teacher: Teacher = Teacher()

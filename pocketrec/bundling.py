@@ -150,6 +150,7 @@ def _provenance(central: Central) -> Provenance:
         project.data,
         project.clean,
         project.split,
+        project.learning,
         project.segments,
         project.model,
         project.teacher,

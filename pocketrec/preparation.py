@@ -55,6 +55,7 @@ PREPARE = Step(
         project.data,
         project.clean,
         project.split,
+        project.learning,
         project.segments,
         project.fleet.phones,
         project.project.seed,

@@ -19,6 +19,7 @@ USUAL_NAMES: dict[str, str] = {  # letters and digits in lower case, the likelie
     "quantity": "quantity qty pieces units",
     "price": "unitprice price priceeach itemprice",
     "type": "eventtype event type action behavior",
+    "device": "deviceclass devicetype",
     "category": "category productcategory categoryid categorycode genres",
     "department": "department",
     "brand": "brand manufacturer",

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from contracts.errors import DataError
+from training.cases import basket_lines
 from training.context import context_of
 from training.histories import HOURS_OF_WEEK, Histories, histories_of
 from training.prepared import Prepared
@@ -23,7 +24,7 @@ class Batch:
     example: NDArray[np.int64]  # [T] to which example a target belongs
     target: NDArray[np.int64]  # [T] item
     place: NDArray[np.int64]  # [T] where in the history it stands, -1 if nowhere: a new item
-    share: NDArray[np.float32]  # [T] 1 / number of the example's targets
+    share: NDArray[np.float32]  # [T] of the example's targets, by what their events weigh; sums to 1
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,13 @@ class Examples:
         return sp.csr_matrix(flat, shape=(len(self), len(self.prepared.items.item_id)))
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
-        start, item = self.prepared.basket_start, self.prepared.events.item
-        baskets = self.baskets[rows]
-        sizes = start[baskets + 1] - start[baskets]
-        example = np.repeat(np.arange(len(rows)), sizes)
-        within = np.arange(len(example)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        target = item[np.repeat(start[baskets], sizes) + within].astype(np.int64)
+        lines = basket_lines(self.prepared, self.baskets[rows], targets_only=True)
+        example, target = lines.row, lines.item.astype(np.int64)
+        share = lines.weight / np.bincount(example, lines.weight, len(rows))[example]
         histories = self.histories[rows]
         same = histories.items[example] == target[:, None]
         place = np.where(same.any(1), same.argmax(1), -1)
-        return Batch(histories, example, target, place, (1.0 / sizes)[example].astype(np.float32))
+        return Batch(histories, example, target, place, share.astype(np.float32))
 
 
 def examples_of(prepared: Prepared, baskets: NDArray[np.int64], length: int, segments: Segments) -> Examples:
@@ -70,7 +68,7 @@ def examples_of(prepared: Prepared, baskets: NDArray[np.int64], length: int, seg
 
 
 def draw_baskets(prepared: Prepared, split: int, most: int, seed: int) -> NDArray[np.int64]:
-    """Baskets to learn from, increasing: central ones with something before them, people weighted alike.
+    """Baskets to learn from, increasing: central ones with a target and something before them, people weighted alike.
 
     Args:
         prepared: the log.
@@ -82,7 +80,7 @@ def draw_baskets(prepared: Prepared, split: int, most: int, seed: int) -> NDArra
         DataError: if there is no such basket.
     """
     central = ~prepared.is_phone[prepared.basket_person]
-    baskets = np.flatnonzero(central & (prepared.basket_split == split)).astype(np.int64)
+    baskets = np.flatnonzero(central & (prepared.basket_split == split) & prepared.has_target).astype(np.int64)
     warm = prepared.basket_hour[baskets] >= prepared.basket_hour.min() + WARM_UP_WEEKS * HOURS_OF_WEEK
     later = baskets > prepared.person_start[prepared.basket_person[baskets]]
     chosen = baskets[warm & later] if (warm & later).any() else baskets[later]

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from contracts.errors import CheckFailed, ConfigError, DataError, RunError
+from training.attributes import attribute_values
 from training.baselines.popularity import purchase_counts
 from training.cases import TRAIN
 from training.context import context_of
@@ -178,13 +179,13 @@ def start_teacher(origin: Origin, prepared: Prepared, shape: TeacherShape, seed:
             "name a run of the same shop, or train without --from"
         )
     torch.manual_seed(seed)
-    codes = attribute_codes(prepared.items)
+    codes = attribute_codes(prepared.items, shape.price_bands)
     teacher = Teacher(shape, codes, purchase_counts(prepared))
     fresh, old = teacher.state_dict(), origin.teacher.state_dict()
     for name in fresh:
         if name not in PER_ITEM and not name.startswith(PER_KIND):
             fresh[name] = old[name]
-    columns = (prepared.items.category, prepared.items.department, prepared.items.brand)
+    columns = attribute_values(prepared.items, shape.price_bands)
     for number, (values, names) in enumerate(zip(columns, origin.kinds, strict=True)):
         name = f"{PER_KIND}{number}.weight"
         own = {value: code for code, value in enumerate(names, start=1)}
@@ -227,4 +228,5 @@ def _per_item(
 
 def _told(shape: TeacherShape) -> str:
     """All of a shape that its weights depend on."""
-    return f"width {shape.width}, {shape.blocks} blocks, {shape.heads} heads and {shape.recent} recent items"
+    bands = f", {shape.price_bands} price bands" if shape.price_bands else ""
+    return f"width {shape.width}, {shape.blocks} blocks, {shape.heads} heads and {shape.recent} recent items{bands}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from contracts.bundle import DEVICE_CLASSES, DeviceClass
 from contracts.errors import DataError
 from contracts.events import EventType
 from contracts.project import COMPLETEJOURNEY, Columns, Data
@@ -29,6 +30,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "quantity": pl.Int64(),  # pieces
     "price_minor": pl.Int64(),  # of one piece, in the currency's minor unit
     "currency": pl.String(),  # ISO 4217; null where the price is
+    "device_class": pl.String(),  # one of DEVICE_CLASSES; null where the log does not say
 }
 ITEM_FIELDS = ("category", "department", "brand", "name")
 
@@ -74,7 +76,7 @@ def read_log(data: Data, currency: str) -> Log:
 
     Raises:
         DataError: if a file is missing or unreadable, a column is missing, there is no row, times are in no known
-            unit, a number is NaN or an event type is unknown.
+            unit, a number is NaN, or an event type or device class is unknown.
     """
     columns = COMPLETEJOURNEY_COLUMNS if data.source == COMPLETEJOURNEY else data.columns
     source, products = _files(data)
@@ -95,6 +97,7 @@ def read_log(data: Data, currency: str) -> Log:
         quantity=numbers["quantity"],
         price_minor=numbers["price_minor"],
         currency=pl.when(numbers["price_minor"].is_not_null()).then(pl.lit(currency)),
+        device_class=_devices(rows, columns, data.devices),
     )
     files = [source, products] if products else [source]
     items = _items(rows, present, source, products, columns)
@@ -168,6 +171,23 @@ def _types(rows: pl.DataFrame, columns: Columns, words: dict[str, EventType]) ->
         raise DataError(
             f"column {columns.type!r} has {unknown[0]!r}: an event type is one of {', '.join(EventType)}; "
             "say under [data] types what the log's words mean"
+        )
+    return given.replace(known)
+
+
+def _devices(rows: pl.DataFrame, columns: Columns, words: dict[str, DeviceClass]) -> pl.Expr | pl.Series:
+    """Device classes; an unknown word is refused with the nearest known one."""
+    if columns.device is None:
+        return pl.lit(None, pl.String)
+    known = {name: str(name) for name in DEVICE_CLASSES} | words
+    given = _text(rows[columns.device])
+    unknown = sorted(set(given.drop_nulls().unique()) - set(known))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0].lower(), known, n=1, cutoff=0.5)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise DataError(
+            f"column {columns.device!r} has {unknown[0]!r}: {guess}A device class is one of "
+            f"{', '.join(DEVICE_CLASSES)}; say under [data] devices what the log's words mean"
         )
     return given.replace(known)
 

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from contracts.errors import RunError
+from training.attributes import price_bands
 from training.checkpoint import UNREADABLE, fingerprint, reason
 from training.histories import Histories
 from training.prepared import ITEMS, RECORD, PrepareRecord, load_record
 from training.teacher import Teacher, TeacherShape
 from training.train import TEACHER
 
-ATTRIBUTES = ("category", "department", "brand")  # in the order of the teacher's tables
+ATTRIBUTES = ("category", "department", "brand")  # in the order of the teacher's tables; a price band comes last
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,15 @@ def load_origin(prepare_folder: Path, train_folder: Path) -> Origin:
     try:
         items = pl.read_parquet(prepare_folder / ITEMS)
         item_id = ["", *items["item_id"].to_list()]
-        values = [np.unique(items[name].to_numpy().astype(str), return_inverse=True) for name in ATTRIBUTES]
-        codes = np.stack([np.concatenate([[0], codes + 1]) for _, codes in values]).astype(np.int64)
         saved = torch.load(train_folder / TEACHER, weights_only=True)
-        teacher = Teacher(TeacherShape(**saved["shape"]), codes, np.zeros(len(item_id)))
+        shape = TeacherShape(**saved["shape"])
+        columns = [items[name].to_numpy().astype(str) for name in ATTRIBUTES]
+        if shape.price_bands:
+            prices = items["price_minor"].to_numpy()
+            columns.append(price_bands(items["category"].to_list(), prices, shape.price_bands).astype(str))
+        values = [np.unique(column, return_inverse=True) for column in columns]
+        codes = np.stack([np.concatenate([[0], codes + 1]) for _, codes in values]).astype(np.int64)
+        teacher = Teacher(shape, codes, np.zeros(len(item_id)))
         teacher.load_state_dict(saved["weights"])
         if not torch.equal(teacher.attributes, torch.from_numpy(codes)):
             raise RuntimeError("its catalogue is another")

@@ -1,15 +1,17 @@
 """From an event log to sorted integers: clean, pseudonymised, split by time, phones set apart."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import polars as pl
 
+from contracts.bundle import DEVICE_CLASSES
 from contracts.errors import DataError
-from contracts.events import EVENT_CODES
-from contracts.project import COMPLETEJOURNEY, Project
+from contracts.events import EVENT_CODES, EventType
+from contracts.project import COMPLETEJOURNEY, Learning, Project
 from contracts.summary import HOUR_MS
 from training.clean import clean
 from training.log import COMPLETEJOURNEY_ORIGIN, read_log
@@ -43,7 +45,7 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
     """Prepare the project's log.
 
     Args:
-        project: the settings; `data`, `clean`, `split`, `fleet.phones`, seed and currency are read.
+        project: the settings; `data`, `clean`, `split`, `learning`, `fleet.phones`, seed and currency are read.
         folder: an existing empty folder that receives events, items, people (Parquet) and prepare.json; the same
             data, settings and key give the same bytes.
         key: secret of the pseudonyms, see `training.pseudonym`.
@@ -64,6 +66,7 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
     begin()
     events, dropped = clean(log.events, project.clean, currency)
     _require_people(events, dropped)
+    _require_targets(events, project.learning)
     begin()
     lines = _join_baskets(events.select(pl.exclude("currency")))
     joined = events.height - lines.height
@@ -84,6 +87,8 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
     begin()
     numbered, roles = _number(kept)
     begin()
+    if not (numbered["device"] > 0).any():
+        numbered = numbered.drop("device")
     numbered.write_parquet(folder / EVENTS)
     catalogue.write_parquet(folder / ITEMS)
     roles.write_parquet(folder / PEOPLE)
@@ -93,6 +98,7 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
         end_ms=boundaries.end_ms,
         currency=currency,
         data_sha256=log.sha256,
+        learning=None if project.learning == Learning() else project.learning,
         origin=COMPLETEJOURNEY_ORIGIN if project.data.source == COMPLETEJOURNEY else Path(project.data.source).name,
         counts=Counts(
             rows=log.events.height,
@@ -122,26 +128,43 @@ def _require_people(events: pl.DataFrame, dropped: dict[str, int]) -> None:
             raise DataError(f"the log has one {what} only (dropped: {why}): a recommender needs several of them")
 
 
+def _require_targets(events: pl.DataFrame, learning: Learning) -> None:
+    """Raise where there is nothing that [learning] wants foreseen."""
+    found = events["type"].unique().sort().to_list()
+    if not set(found) & set(learning.targets):
+        example = json.dumps([EventType(kind).value for kind in found])
+        raise DataError(
+            f"[learning] targets = {json.dumps(learning.targets)}, but the log holds {', '.join(found)} only: set "
+            f"targets = {example}, or say under [data] types what the log's words mean"
+        )
+
+
 def _join_baskets(events: pl.DataFrame) -> pl.DataFrame:
     """One row per basket, item and event type.
 
     A basket is an order of a person; without an order id, what a person did within one hour. All its lines get the
-    time of its first one, so that a basket never lies on both sides of a boundary.
+    time of its first one, so that a basket never lies on both sides of a boundary, and the device class that its first
+    line to state one has.
 
     Returns:
-        person, item_id, type, basket_key, time_ms, quantity, amount (minor units, null where the price is unknown).
+        person, item_id, type, basket_key, time_ms, quantity, amount (minor units, null where the price is unknown),
+        device_class (null where unknown).
     """
     hour = pl.concat_str(pl.lit("hour "), pl.col("time_ms") // HOUR_MS)
     order = pl.concat_str(pl.lit("order "), pl.col("order_id"))
+    device = pl.col("device_class")
+    if events["device_class"].null_count() < events.height:
+        device = device.sort_by("time_ms", "device_class").drop_nulls().first().over("person", "basket_key")
     return (
         events.lazy()
         .with_columns(basket_key=pl.coalesce(order, hour), amount=pl.col("price_minor") * pl.col("quantity"))
-        .with_columns(time_ms=pl.col("time_ms").min().over("person", "basket_key"))
+        .with_columns(time_ms=pl.col("time_ms").min().over("person", "basket_key"), device_class=device)
         .group_by("person", "basket_key", "item_id", "type")
         .agg(
             pl.first("time_ms"),
             pl.sum("quantity"),
             pl.when(pl.col("amount").is_not_null().any()).then(pl.sum("amount")).alias("amount"),
+            pl.first("device_class"),
         )
         .collect()
     )
@@ -221,6 +244,7 @@ def _number(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     people = lines.select("rank", "pseudonym", "role").unique().sort("rank").with_row_index("person")
     people = people.select(pl.col("person").cast(pl.Int32), "pseudonym", "role")
     codes = {kind.value: code for kind, code in EVENT_CODES.items()}
+    devices = {name: code for code, name in enumerate(DEVICE_CLASSES, start=1)}
     ordered = lines.join(people.select("pseudonym", "person"), on="pseudonym").sort(
         "person", "time_ms", "basket_key", "item", "type"
     )
@@ -234,4 +258,5 @@ def _number(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         event=pl.col("type").replace_strict(codes, return_dtype=pl.Int8),
         quantity=pl.col("quantity").cast(pl.Int32),
         amount=pl.col("amount").fill_null(0),
+        device=pl.col("device_class").replace_strict(devices, default=0, return_dtype=pl.Int8),
     ), people

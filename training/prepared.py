@@ -10,6 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from contracts.errors import RunError
+from contracts.events import EVENT_CODES
+from contracts.project import Learning
 from contracts.segments import SegmentDefinition
 from training.split import Boundaries
 
@@ -35,7 +37,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     test_baskets_outside_catalogue: int  # of people who are not phones, baskets with no other line
 
 
-class PrepareRecord(msgspec.Struct, frozen=True, kw_only=True):
+class PrepareRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     train_end_ms: int
     validation_end_ms: int  # where the test weeks begin
     end_ms: int
@@ -43,6 +45,7 @@ class PrepareRecord(msgspec.Struct, frozen=True, kw_only=True):
     data_sha256: str
     origin: str  # what is known of where the data come from
     counts: Counts
+    learning: Learning | None = None  # None is the default's
 
     @property
     def boundaries(self) -> Boundaries:
@@ -61,6 +64,7 @@ class Events:
     event: NDArray[np.int8]  # contracts.events.EVENT_CODES
     quantity: NDArray[np.int32]  # pieces of the line
     amount: NDArray[np.int64]  # minor units of the line; 0 where the price is unknown
+    device: NDArray[np.int8] | None = None  # code of the basket's device class, 0 where unknown; None: it always is
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,33 @@ class Prepared:
         return self.record.boundaries.parts(self.basket_time_ms)
 
     @cached_property
+    def basket_device(self) -> NDArray[np.int8]:
+        """int8 [baskets]: code of the device class, 0 where the log does not say."""
+        if self.events.device is None:
+            return np.zeros(len(self.basket_start) - 1, np.int8)
+        return self.events.device[self.basket_start[:-1]]
+
+    @property
+    def learning(self) -> Learning:
+        return self.record.learning or Learning()
+
+    @cached_property
+    def event_weight(self) -> NDArray[np.float64]:
+        """float64 [EVENT_CODES + 1]: what an event of each type weighs in what is learned, in purchases."""
+        return np.array([0.0, *(self.learning.weight(kind) for kind in EVENT_CODES)])
+
+    @cached_property
+    def is_target(self) -> NDArray[np.bool_]:
+        """bool [events]: what is to be foreseen."""
+        wanted = np.array([False, *(kind in self.learning.targets for kind in EVENT_CODES)])
+        return wanted[self.events.event]
+
+    @cached_property
+    def has_target(self) -> NDArray[np.bool_]:
+        """bool [baskets]: baskets that hold something to be foreseen; the others are history only."""
+        return np.logical_or.reduceat(self.is_target, self.basket_start[:-1])
+
+    @cached_property
     def person_start(self) -> NDArray[np.int64]:
         """int64 [people + 1]: person p has the baskets from person_start[p] up to person_start[p + 1]."""
         return np.searchsorted(self.basket_person, np.arange(len(self.pseudonym) + 1)).astype(np.int64)
@@ -148,7 +179,9 @@ def load_prepared(folder: Path) -> Prepared:
     text = {name: ["", *items[name].to_list()] for name in ("item_id", "category", "department", "brand", "name")}
     numbers = {name: np.concatenate([[0], items[name].to_numpy()]) for name in ("price_minor", "people")}
     return Prepared(
-        events=Events(**{name: events[name].to_numpy() for name in Events.__dataclass_fields__}),
+        events=Events(
+            **{name: events[name].to_numpy() for name in Events.__dataclass_fields__ if name in events.columns}
+        ),
         items=Items(
             **text, price_minor=numbers["price_minor"].astype(np.int64), people=numbers["people"].astype(np.int32)
         ),

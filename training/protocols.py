@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from training.cases import Cases, basket_matrix, next_basket_cases
+from training.cases import Cases, cases_of, next_basket_cases, target_matrix
 from training.prepared import Prepared
 from training.split import TEST, TRAIN, VALIDATION
 
@@ -44,30 +44,35 @@ def cases_for(prepared: Prepared, protocol: Protocol, split: int) -> Cases:
 
 
 def leave_one_out(prepared: Prepared) -> Prepared:
-    """The same log, each person's last basket in the test part and the one before it in the validation part."""
-    start = prepared.person_start
-    enough = np.diff(start) >= LEAST_BASKETS
+    """The same log, each person's last basket in the test part and the one before it in the validation part.
+
+    Counted are baskets that hold a target; one that holds none belongs to the part of the last one before it.
+    """
+    counted = np.flatnonzero(prepared.has_target)
+    start = np.searchsorted(prepared.basket_person[counted], np.arange(len(prepared.pseudonym) + 1))
+    enough = np.flatnonzero(np.diff(start) >= LEAST_BASKETS)
     split = np.full(len(prepared.basket_start) - 1, TRAIN, np.int8)
-    last = start[1:][enough] - 1
-    split[last], split[last - 1] = TEST, VALIDATION
+    for person in enough:
+        validation, test = counted[start[person + 1] - 2 : start[person + 1]]
+        split[validation:test], split[test : prepared.person_start[person + 1]] = VALIDATION, TEST
     return replace(prepared, split=split)
 
 
 def period_cases(prepared: Prepared, split: int) -> Cases:
-    """One case for each person: everything of theirs in a split, from what they did before it began.
+    """One case for each person: all that was to be foreseen of them in a split, from what they did before it began.
 
     Raises:
         DataError: if nobody has both.
     """
-    first = _first_of_each(prepared, split)
-    cases = next_basket_cases(replace(prepared, split=np.where(first, split, -1).astype(np.int8)), split)
-    later = np.flatnonzero(prepared.basket_split == split)
+    later = np.flatnonzero((prepared.basket_split == split) & prepared.has_target)
+    asked = np.isin(prepared.basket_person, prepared.basket_person[later])
+    cases = cases_of(prepared, _first_of_each(prepared, split) & asked, split)
     owner = np.full(len(prepared.pseudonym), -1)
     owner[cases.person] = np.arange(len(cases))
     later = later[owner[prepared.basket_person[later]] >= 0]
     rows = owner[prepared.basket_person[later]]
     gather = sp.csr_matrix((np.ones(len(later), np.float32), (rows, np.arange(len(later)))), (len(cases), len(later)))
-    taken = (gather @ basket_matrix(prepared, later)).tocsr()
+    taken = (gather @ target_matrix(prepared, later)).tocsr()
     taken.data[:] = 1.0
     return replace(cases, targets=taken)
 

@@ -6,6 +6,7 @@ import polars as pl
 
 from contracts.events import Event, EventType, Money
 from contracts.identity import OwnerKind
+from training.context import DEVICE_CLASS
 from training.log import SCHEMA
 
 LOG_DEVICE = "log"  # an imported row was recorded by no device of ours
@@ -16,7 +17,7 @@ def to_events(frame: pl.DataFrame) -> list[Event]:
     """One event per row, keyed by its row number; a person is the owner of a card.
 
     Args:
-        frame: of `training.log.SCHEMA`, cleaned: nothing is null but order_id, price_minor and currency.
+        frame: of `training.log.SCHEMA`, cleaned: nothing is null but order_id, price_minor, currency and device_class.
     """
     return [
         Event(
@@ -32,6 +33,7 @@ def to_events(frame: pl.DataFrame) -> list[Event]:
             quantity=row["quantity"],
             price=None if row["price_minor"] is None else Money(row["price_minor"], row["currency"]),
             order_id=row["order_id"],
+            context={DEVICE_CLASS: row["device_class"]} if row["device_class"] else {},
         )
         for seq, row in enumerate(frame.iter_rows(named=True))
     ]
@@ -49,6 +51,7 @@ def from_events(events: Iterable[Event]) -> pl.DataFrame:
             "quantity": event.quantity,
             "price_minor": event.price.amount if event.price else None,
             "currency": event.price.currency if event.price else None,
+            "device_class": event.context.get(DEVICE_CLASS),
         }
         for event in events
     ]

@@ -2,8 +2,9 @@
 
 It reads the same history as the device model (distinct items with counts and ages, in order of time), but lets the
 most recent attend to each other, and it knows what the items are: a vector is the sum of the item's own and those of
-its category, department and brand, so that what is learned of a few items speaks for their kind. Like the device model
-it answers with a query over the catalogue and with what a copy head adds to the items of the history.
+its category, department, brand and, where asked, price band, so that what is learned of a few items speaks for their
+kind. Like the device model it answers with a query over the catalogue and with what a copy head adds to the items of
+the history.
 
 An item's popularity is fixed at that of the training weeks: a learned one follows which items were new in those weeks
 (promotions, a season), and ranks the new items of later weeks worse.
@@ -17,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 the name everyone knows
 from numpy.typing import NDArray
 from torch import nn
 
+from training.attributes import attribute_values
 from training.histories import Histories
 from training.prepared import Items
 
@@ -31,12 +33,13 @@ class TeacherShape:
     heads: int = 2
     dropout: float = 0.2
     recent: int = 64  # the most recent items attend to each other; all of the history is pooled
+    price_bands: int = 0  # see `training.attributes`; 0: the price is no attribute
 
 
-def attribute_codes(items: Items) -> NDArray[np.int64]:
-    """int64 [attributes, items + 1]: codes of category, department and brand; 0 is padding's."""
+def attribute_codes(items: Items, bands: int = 0) -> NDArray[np.int64]:
+    """int64 [attributes, items + 1]: codes of category, department, brand and price band; 0 is padding's."""
     columns = []
-    for values in (items.category, items.department, items.brand):
+    for values in attribute_values(items, bands):
         _, codes = np.unique(np.array(values[1:], dtype=str), return_inverse=True)
         columns.append(np.concatenate([[0], codes + 1]))
     return np.stack(columns).astype(np.int64)

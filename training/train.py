@@ -77,8 +77,9 @@ def train(
         NewItemLabeller(prepared), examples, lambda done, total: progress("label new items", done, total)
     )
     torch.manual_seed(seed)
-    teacher = Teacher(settings.recipe.shape, attribute_codes(prepared.items), purchase_counts(prepared))
-    start = spectral_vectors(labels, teacher.popularity.numpy(), settings.recipe.shape.width, seed)
+    shape = settings.recipe.shape
+    teacher = Teacher(shape, attribute_codes(prepared.items, shape.price_bands), purchase_counts(prepared))
+    start = spectral_vectors(labels, teacher.popularity.numpy(), shape.width, seed)
     teacher.start_from(start)
     fit = fit_teacher(
         teacher, settings.recipe, examples, labels, seed, progress, device=settings.device, checkpoint=checkpoint
@@ -124,7 +125,8 @@ def load_teacher(folder: Path, prepared: Prepared) -> Teacher:
     """
     try:
         saved = torch.load(folder / TEACHER, weights_only=True)
-        teacher = Teacher(TeacherShape(**saved["shape"]), attribute_codes(prepared.items), purchase_counts(prepared))
+        shape = TeacherShape(**saved["shape"])
+        teacher = Teacher(shape, attribute_codes(prepared.items, shape.price_bands), purchase_counts(prepared))
         teacher.load_state_dict(saved["weights"])
     except (OSError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]

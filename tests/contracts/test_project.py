@@ -12,7 +12,7 @@ from msgspec import inspect
 
 from contracts.errors import ConfigError
 from contracts.events import EventType
-from contracts.project import Clean, Columns, Data, Identification, Project
+from contracts.project import Clean, Columns, Data, Identification, Learning, Project
 from contracts.project_text import decode_project, project_text
 
 
@@ -82,6 +82,11 @@ projects = st.builds(
         Data, source=st.text(min_size=1), types=st.dictionaries(texts, st.sampled_from(EventType)), columns=columns
     ),
     clean=st.builds(Clean, minimum_price=st.floats(0, 1e4), exclude_items=st.lists(texts).map(tuple)),
+    learning=st.builds(
+        Learning,
+        targets=st.lists(st.sampled_from([EventType.VIEW, EventType.PURCHASE]), min_size=1, unique=True).map(tuple),
+        weights=st.dictionaries(st.sampled_from([EventType.VIEW, EventType.ADD_TO_CART]), st.floats(0.01, 1)),
+    ),
 )
 
 
@@ -138,12 +143,28 @@ def test_numbers_out_of_range_are_refused_with_the_range(path: tuple[str, ...], 
         ("[clean]\nminimum_price = 2.0\nmaximum_price = 1.0", "minimum_price = 2.0 is above maximum_price = 1.0"),
         ('[project]\ncurrency = "usd"', "^[A-Z]{3}$"),
         ("[clean]\nexclude_items = [1]", "allowed is a list, each text"),
+        ('[learning]\ntargets = ["buy"]', 'allowed is a list, each one of "impression"'),
+        ("[learning]\ntargets = []", "[learning] targets = []"),
+        ('[learning]\ntargets = ["impression"]', "[learning] 'impression' is no sign of interest"),
+        ("[learning]\nweights = { refund = 1 }", "[learning] 'refund' is no sign of interest"),
+        ("[learning]\nweights = { view = 2 }", "from 0 to 1"),
+        ('[learning]\ntargets = ["view"]\nweights = { view = 0 }', "'view' is a target and has weight 0"),
+        ('[data]\ndevices = { ios = "fone" }', '"phone"'),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(text: str, expected: str) -> None:
     with pytest.raises(ConfigError) as error:
         decode_project(text)
     assert expected in one_line(error)
+
+
+def test_an_event_weighs_as_in_a_history_unless_it_is_said() -> None:
+    learning = Learning(weights={EventType.VIEW: 0.5})
+    assert [learning.weight(kind) for kind in (EventType.VIEW, EventType.ADD_TO_CART, EventType.PURCHASE)] == [
+        0.5,
+        0.25,
+        1.0,
+    ]
 
 
 def test_settings_cannot_be_changed_by_accident() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from contracts.errors import DataError
 from contracts.events import EventType
 from contracts.summary import HOUR_MS, fading_count, weights_at
-from training.cases import TEST, TRAIN, VALIDATION, basket_matrix, next_basket_cases
+from training.cases import TEST, TRAIN, VALIDATION, basket_matrix, next_basket_cases, target_matrix
 
 PHONES = (2, 5)
 seeds = st.integers(0, 10**6)
@@ -72,7 +72,7 @@ def test_phones_neither_are_cases_nor_change_one(logs, seed: int, split: int) ->
 
 
 @given(seeds)
-def test_a_basket_holds_an_item_once_however_many_lines_it_has(logs, seed: int) -> None:
+def test_a_basket_holds_an_item_once_by_its_weightiest_event(logs, seed: int) -> None:
     draw = random.Random(seed)
     kinds = (EventType.PURCHASE, EventType.VIEW, EventType.ADD_TO_CART)
     baskets = logs.ordered(
@@ -83,8 +83,14 @@ def test_a_basket_holds_an_item_once_however_many_lines_it_has(logs, seed: int) 
     chosen = np.array(sorted(draw.sample(range(6), k=4)))
     matrix = basket_matrix(logs.prepared(baskets, items=5), chosen)
     assert matrix.dtype == np.float32
-    naive = [[float(any(item == one for one, _ in baskets[number].lines)) for item in range(6)] for number in chosen]
+    shares = {EventType.PURCHASE: 1.0, EventType.VIEW: 2 / 64, EventType.ADD_TO_CART: 16 / 64}
+    naive = [
+        [max((shares[kind] for one, kind in baskets[number].lines if one == item), default=0.0) for item in range(6)]
+        for number in chosen
+    ]
     assert matrix.toarray().tolist() == naive
+    wanted = target_matrix(logs.prepared(baskets, items=5), chosen)
+    assert wanted.toarray().tolist() == [[float(weight == 1.0) for weight in row] for row in naive]
 
 
 def test_a_split_in_which_nothing_can_be_measured_is_refused(logs) -> None:

@@ -20,6 +20,7 @@ GOOD = {
     "quantity": 1,
     "price_minor": 100,
     "currency": "EUR",
+    "device_class": None,
 }
 
 

@@ -51,10 +51,10 @@ def test_csv_and_parquet_give_the_same_frame(path: Path) -> None:
     log = read_log(Data(source=str(path), columns=COLUMNS), "EUR")
     assert dict(log.events.schema) == SCHEMA
     assert log.events.rows() == [
-        ("7", "007", "purchase", NOON_MS, "r1", 1, 125, "EUR"),
-        ("7", "a", "purchase", NOON_MS, "r1", 2, None, None),
-        ("12", "a", "refund", NOON_MS, "C2", 3, 200, "EUR"),
-        (None, "b", "purchase", NOON_MS, "r3", 1, 0, "EUR"),
+        ("7", "007", "purchase", NOON_MS, "r1", 1, 125, "EUR", None),
+        ("7", "a", "purchase", NOON_MS, "r1", 2, None, None, None),
+        ("12", "a", "refund", NOON_MS, "C2", 3, 200, "EUR", None),
+        (None, "b", "purchase", NOON_MS, "r3", 1, 0, "EUR", None),
     ]
     assert log.items.select("item_id", "category", "name", "brand").rows()[:2] == [
         ("007", "fruit", "Apple", None),
@@ -65,7 +65,7 @@ def test_csv_and_parquet_give_the_same_frame(path: Path) -> None:
 def test_only_person_item_and_time_are_needed(tmp_path: Path) -> None:
     source = write(tmp_path / "log.csv", {"person": [1], "item": [2], "time": [NOON_MS]})
     log = read_log(Data(source=str(source)), "EUR")
-    assert log.events.rows() == [("1", "2", "purchase", NOON_MS, None, 1, None, None)]
+    assert log.events.rows() == [("1", "2", "purchase", NOON_MS, None, 1, None, None, None)]
 
 
 def test_ids_that_missing_ones_turned_into_floats_are_whole(tmp_path: Path) -> None:
@@ -92,6 +92,17 @@ def test_event_types_are_the_logs_words(tmp_path: Path) -> None:
     assert read_log(data, "EUR").events["type"].to_list() == ["purchase", "view", None]
     with pytest.raises(DataError, match=r"column 'did' has '0': an event type is one of impression, .*types"):
         read_log(Data(source=str(source), columns=Columns(type="did")), "EUR")
+
+
+def test_device_classes_are_the_logs_words(tmp_path: Path) -> None:
+    rows = {"person": [1, 1, 1], "item": [2, 2, 2], "time": [NOON_MS] * 3, "on": ["ios", "till", None]}
+    source = write(tmp_path / "log.csv", rows)
+    data = Data(source=str(source), columns=Columns(device="on"), devices={"ios": "phone"})
+    assert read_log(data, "EUR").events["device_class"].to_list() == ["phone", "till", None]
+    rows["on"] = ["Tablett", "till", None]
+    source = write(tmp_path / "log.csv", rows)
+    with pytest.raises(DataError, match=r"'on' has 'Tablett': did you mean 'tablet'\? .* under \[data\] devices"):
+        read_log(data, "EUR")
 
 
 def test_a_missing_column_is_refused_with_the_nearest_one(path: Path) -> None:

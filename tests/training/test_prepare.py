@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError, RunError
 from contracts.events import EVENT_CODES, EventType
-from contracts.project import Clean, Columns, Data, Fleet, Identification, Project, Split
+from contracts.project import Clean, Columns, Data, Fleet, Identification, Learning, Project, Split
+from training.context import context_of
 from training.prepare import prepare
 from training.prepared import EVENTS, ITEMS, PEOPLE, RECORD, Prepared, load_prepared
 from training.pseudonym import key_from_seed
+from training.segments import fit_segments
 from training.split import TEST, WEEK_MS
 
 START_MS = 1_700_000_400_000
@@ -279,3 +282,56 @@ def test_a_folder_that_holds_no_preparation_is_refused(shop: Run, tmp_path: Path
     (tmp_path / RECORD).write_bytes((shop.folder / RECORD).read_bytes())
     with pytest.raises(RunError, match="run pocketrec prepare"):
         load_prepared(tmp_path)
+
+
+def with_devices(log: pl.DataFrame) -> pl.DataFrame:
+    """Every person has one device, which a basket's last line states; some baskets state none."""
+    classes = {f"p{person}": name for person, name in enumerate(["ios", "till", None, "web"] * 4)}
+    last = pl.col("time") == pl.col("time").max().over("person", "order")
+    return log.with_columns(
+        on=pl.when(last).then(pl.col("person").replace_strict(classes, return_dtype=pl.String)),
+    )
+
+
+def test_the_device_class_becomes_a_context_and_changes_nothing_else(tmp_path: Path) -> None:
+    log = with_devices(shoppers(4))
+    without = run(log.drop("on"), tmp_path / "without")
+    (tmp_path / "with").mkdir()
+    log.write_parquet(tmp_path / "with.parquet")
+    columns = msgspec.structs.replace(COLUMNS, device="on")
+    settings = msgspec.structs.replace(
+        project(tmp_path / "with.parquet"),
+        data=Data(source=str(tmp_path / "with.parquet"), columns=columns, devices={"ios": "phone"}),
+    )
+    stated = prepare(settings, tmp_path / "with", KEY)
+    expected = {"ios": 1, "till": 3, None: 0, "web": 4}
+    names = raw_ids(Run(log, settings, tmp_path, stated))
+    for person, name in enumerate(stated.pseudonym):
+        number = int(names[name].removeprefix("p"))
+        mine = stated.basket_device[stated.person_start[person] : stated.person_start[person + 1]]
+        code = expected[["ios", "till", None, "web"][number % 4]]
+        assert {code} <= set(mine) <= {0, code}  # cleaning may drop the line that states it
+    codes = context_of(stated, np.arange(len(stated.basket_device)), fit_segments(stated, 0))[:, 1]
+    assert codes.tolist() == stated.basket_device.tolist()
+    assert not without.prepared.basket_device.any()
+    assert pl.read_parquet(tmp_path / "with" / EVENTS).drop("device").equals(pl.read_parquet(without.folder / EVENTS))
+
+
+def test_what_is_foreseen_is_kept_with_the_log(tmp_path: Path) -> None:
+    log = shoppers(5).with_columns(did=pl.when(pl.col("price") > 6).then(pl.lit("buy")).otherwise(pl.lit("look")))
+    log.write_parquet(tmp_path / "log.parquet")
+    columns = msgspec.structs.replace(COLUMNS, type="did")
+    words = {"buy": EventType.PURCHASE, "look": EventType.VIEW}
+    plain = msgspec.structs.replace(
+        project(tmp_path / "log.parquet"),
+        data=Data(source=str(tmp_path / "log.parquet"), columns=columns, types=words),
+    )
+    learning = Learning(targets=(EventType.VIEW,), weights={EventType.VIEW: 0.5})
+    for number, stated in enumerate((plain, msgspec.structs.replace(plain, learning=learning))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        prepare(stated, folder, KEY)
+        assert load_prepared(folder).learning == stated.learning
+    carts = msgspec.structs.replace(plain, learning=Learning(targets=(EventType.ADD_TO_CART,)))
+    with pytest.raises(DataError, match=r"holds purchase, view only: set targets = \[\"purchase\", \"view\"\]"):
+        prepare(carts, tmp_path / "0", KEY)

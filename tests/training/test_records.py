@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import codec
+from contracts.bundle import DEVICE_CLASSES
 from contracts.events import Event, EventType
 from training.log import SCHEMA
 from training.records import from_events, to_events
@@ -20,6 +21,7 @@ rows = st.lists(
             "order_id": st.none() | ids,
             "quantity": st.integers(1, 10**6),
             "price_minor": st.none() | st.integers(0, 2**52),
+            "device_class": st.none() | st.sampled_from(DEVICE_CLASSES),
         }
     ),
     max_size=20,

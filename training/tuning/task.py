@@ -25,7 +25,7 @@ from training.prepared import Prepared
 from training.segments import Segments, fit_segments
 from training.soft_labels import label_new_items
 from training.spectral_start import spectral_vectors
-from training.teacher import Teacher, attribute_codes, tensors
+from training.teacher import Teacher, TeacherShape, attribute_codes, tensors
 from training.train import Progress, TrainSettings
 
 MOST_PEOPLE = 500  # whom a trial is measured on; all trials are measured on the same
@@ -60,15 +60,18 @@ class Task:
     def new_teacher(self, recipe: TeacherRecipe) -> Teacher:
         """Before training: of every trial the same but for its shape."""
         torch.manual_seed(self.seed)
-        teacher = Teacher(recipe.shape, attribute_codes(self.prepared.items), purchase_counts(self.prepared))
+        teacher = self._untrained(recipe.shape)
         teacher.start_from(self._start)
         return teacher
+
+    def _untrained(self, shape: TeacherShape) -> Teacher:
+        codes = attribute_codes(self.prepared.items, shape.price_bands)
+        return Teacher(shape, codes, purchase_counts(self.prepared))
 
     @cached_property
     def _start(self) -> NDArray[np.float32]:
         shape = self.settings.recipe.shape
-        popularity = Teacher(shape, attribute_codes(self.prepared.items), purchase_counts(self.prepared)).popularity
-        return spectral_vectors(self.labels, popularity.numpy(), shape.width, self.seed)
+        return spectral_vectors(self.labels, self._untrained(shape).popularity.numpy(), shape.width, self.seed)
 
     def measure(self, teacher: Teacher) -> PersonMetrics:
         """Quality of each person, at the copy head's best height; the teacher is left as it was."""
