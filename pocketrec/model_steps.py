@@ -38,6 +38,7 @@ def train_settings(project: Project) -> "TrainSettings":
         blocks=section.blocks,
         dropout=section.dropout,
         recent=section.recent,
+        price_bands=section.price_bands,
     )
     return TrainSettings(
         history_length=project.model.history_length,
