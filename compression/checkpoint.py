@@ -31,9 +31,11 @@ class SavedSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _arrays(model: "DeviceModel") -> dict[str, np.ndarray]:
+    from compression.item_table import StoredTable
+
     stored = model.table.frozen()
-    arrays = {"table": stored.codes}
-    if stored.row_scales is not None:
+    arrays: dict[str, np.ndarray] = {"table": stored.codes}
+    if isinstance(stored, StoredTable) and stored.row_scales is not None:
         arrays[ROW_SCALES] = stored.row_scales
     for encoder in (model.token_encoder, model.query_encoder):
         arrays |= {f"{encoder.name}/{number:02d}": value for number, value in enumerate(encoder.get_weights())}

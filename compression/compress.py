@@ -171,7 +171,7 @@ def warm_start(
     """
     train_repeatably()
     model = load_device_model(compress_folder)
-    model.table = TrainableTable.thawed(model.table.frozen())
+    model.thaw_table()
     segments = fit_segments(prepared, seed)
     newer = draw_baskets(prepared, VALIDATION, settings.warm_start_examples, seed)
     examples = examples_of(prepared, newer, settings.history_length, segments)
@@ -234,10 +234,10 @@ def calibrate(model: DeviceModel, histories: Histories, cases: Cases, people: in
         cases: of validation weeks.
         people: number of all people.
     """
-    model.adapter["copy_offset"].assign_add([best_offset(_parts(model, histories), cases, people)])
+    model.adapter["copy_offset"].assign_add([best_offset(scores_of(model, histories), cases, people)])
 
 
-def _parts(model: DeviceModel, histories: Histories) -> Encoded:
+def scores_of(model: DeviceModel, histories: Histories) -> Encoded:
     """The model's scores of catalogue and history in float32, many histories at once."""
     table = torch.from_numpy(model.table.frozen().values())
     encode = tf.function(model.encode, reduce_retracing=True)
@@ -263,7 +263,7 @@ def evaluate_device_model(
         people: number of all people.
         progress: as for `compress`.
     """
-    parts, done = _parts(model, histories), 0
+    parts, done = scores_of(model, histories), 0
 
     def score(rows: np.ndarray) -> torch.Tensor:
         scores, items, own = parts(rows)

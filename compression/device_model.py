@@ -24,7 +24,7 @@ from tf_keras.layers import Dense
 
 from compression.inverted_lists import FrozenCodes
 from compression.item_codes import StoredCodes, TrainableCodes
-from compression.item_table import FrozenTable, ItemTable, Kept, TrainableTable
+from compression.item_table import FrozenTable, ItemTable, Kept, StoredTable, TrainableTable
 from compression.recipe import ALL_INT8, Recipe
 from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query, gelu
 from contracts.bundle import WISH, WISHES, ContextField
@@ -203,6 +203,12 @@ class DeviceModel(tf.Module):
             adapter or self.adapter_values(),
             self.recipe,
         )
+
+    def thaw_table(self) -> None:
+        """Train the table on from what is stored, on the same grid; codes are trained as what they are already."""
+        stored = self.table.frozen()
+        if isinstance(stored, StoredTable):
+            self.table = TrainableTable.thawed(stored)
 
     def copied(self, recipe: Recipe) -> "DeviceModel":
         """A model of its own with the same weights, over the same table, to be compressed by a recipe."""

@@ -60,6 +60,8 @@ def _quantized(package: Any, model: "DeviceModel") -> Any:
     """The table, whose values are its integers, and the dense weights per column."""
     import coremltools.optimize.coreml as cto
 
+    from compression.item_table import StoredTable
+
     table = model.table.frozen()
     kernels = [
         weight
@@ -71,7 +73,7 @@ def _quantized(package: Any, model: "DeviceModel") -> Any:
     chosen, palettes = {}, {}
     # coremltools 9.0's get_weights_metadata would say the same, but raises where an operation takes a list.
     for const in package._mil_program.functions["main"].find_ops(op_type="const"):
-        if np.array_equal(const.outputs[0].val, table.codes):
+        if isinstance(table, StoredTable) and np.array_equal(const.outputs[0].val, table.codes):
             if table.storage == "int8":
                 chosen[const.name] = cto.OpLinearQuantizerConfig(granularity="per_tensor", **options)
             elif table.storage == "int4":

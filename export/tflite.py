@@ -13,6 +13,7 @@ from export.exporter import Exporter, Precision, kept_in, quiet
 
 if TYPE_CHECKING:
     from compression.device_model import DeviceModel
+    from compression.item_table import StoredTable
     from compression.recipe import Activations, Storage
     from export.tflite_constants import Constant
     from export.tflite_storage import Form
@@ -64,32 +65,50 @@ def _stored(data: bytes, model: "DeviceModel", dense: "Storage", activations: "A
     Raises:
         BundleError: if the converted model does not hold the item table.
     """
+    from compression.item_table import StoredTable
     from export.tflite_storage import store_constants
 
-    form, tables = _form(model, dense)
+    table, kernels, met = model.table.frozen(), _kernels(model, dense), False
+    if not isinstance(table, StoredTable):  # item codes are integers of the graph itself
+        return store_constants(data, kernels, activations)
+    tables = _tables(table)
+
+    def form(values: np.ndarray, is_kernel: bool) -> "Constant | None":
+        nonlocal met
+        found = tables(values, is_kernel)
+        met |= found is not None
+        return found or kernels(values, is_kernel)
+
     stored = store_constants(data, form, activations)
-    if not tables:
+    if not met:
         raise BundleError("the converter changed the item table: install the versions that are pinned")
     return stored
 
 
-def _form(model: "DeviceModel", dense: "Storage") -> "tuple[Form, list[np.ndarray]]":
-    """How each constant is stored, and a list to which the item table is added whenever it is met."""
-    from export.tflite_constants import of_floats, of_kernel, of_table
+def _tables(table: "StoredTable") -> "Form":
+    """How the item table and its scales are stored."""
+    from export.tflite_constants import of_floats, of_table
 
-    table, tables = model.table.frozen(), []
     codes = table.codes if table.codes.dtype == np.int8 else table.codes.astype(np.float32)
     scales = None if table.row_scales is None else table.row_scales.astype(np.float32)
-    adapter = [matrix for value in model.adapter_values().values() for matrix in (value, value.T)]
 
     def form(values: np.ndarray, is_kernel: bool) -> "Constant | None":
         if values.dtype == codes.dtype and np.array_equal(values, codes):
-            tables.append(values)
             return of_table(table)
-        if scales is not None and np.array_equal(values, scales):
-            return of_floats(values, "float16")
+        return of_floats(values, "float16") if scales is not None and np.array_equal(values, scales) else None
+
+    return form
+
+
+def _kernels(model: "DeviceModel", dense: "Storage") -> "Form":
+    """How the weights of dense layers are stored, but for the adapter's."""
+    from export.tflite_constants import of_kernel
+
+    adapter = [matrix for value in model.adapter_values().values() for matrix in (value, value.T)]
+
+    def form(values: np.ndarray, is_kernel: bool) -> "Constant | None":
         if not is_kernel or values.size < SMALLEST_KERNEL or dense == "float32":
             return None
         return None if any(np.array_equal(values, each) for each in adapter) else of_kernel(values, dense)
 
-    return form, tables
+    return form

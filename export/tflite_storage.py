@@ -29,7 +29,10 @@ ALIGNMENT = 16  # of every buffer, so that a runtime can read it where the file 
 CAST, GATHER, DENSE = BuiltinOperator.CAST, BuiltinOperator.GATHER, BuiltinOperator.FULLY_CONNECTED
 LOOKUP, EXPAND = BuiltinOperator.EMBEDDING_LOOKUP, BuiltinOperator.DEQUANTIZE
 VERSIONS = {LOOKUP: 4, DENSE: 12, EXPAND: 6}  # the first that take int4
-DTYPES = {TensorType.FLOAT32: np.dtype("<f4"), TensorType.INT8: np.dtype("i1")}  # of constants that may be replaced
+DTYPES: dict[int, np.dtype[Any]] = {
+    TensorType.FLOAT32: np.dtype("<f4"),
+    TensorType.INT8: np.dtype("i1"),
+}  # of constants that may be replaced
 Form = Callable[[np.ndarray, bool], Constant | None]
 """A constant of float32 or int8, and whether it is a dense layer's weights -> how to store it, None: as it is."""
 
@@ -71,7 +74,7 @@ def _forms(model: Any, graph: Any, form: Form) -> Iterator[tuple[int, Constant]]
     for number, tensor in enumerate(graph.tensors):
         held = model.buffers[tensor.buffer].data
         if held is not None and tensor.type in DTYPES and tensor.shape is not None:
-            values = np.asarray(held, np.uint8).view(DTYPES[tensor.type]).reshape(tensor.shape)
+            values = np.frombuffer(bytes(held), DTYPES[tensor.type]).reshape(tensor.shape)
             if (constant := form(values, number in weights)) is not None:
                 yield number, constant
 

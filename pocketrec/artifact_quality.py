@@ -58,7 +58,12 @@ class Task:
 
 def test_task(prepared: Prepared, segments: Segments, history_length: int) -> Task:
     """The next-basket task of the test weeks."""
-    cases = next_basket_cases(prepared, TEST)
+    return task_of(prepared, segments, history_length, TEST)
+
+
+def task_of(prepared: Prepared, segments: Segments, history_length: int, split: int) -> Task:
+    """The next-basket task of a split, `training.cases.VALIDATION` or `TEST`."""
+    cases = next_basket_cases(prepared, split)
     anything = histories_of(
         prepared, cases.baskets, history_length, context_of(prepared, cases.baskets, segments, "anything")
     )

@@ -22,6 +22,15 @@ _VARIABLES = {
     BASELINE: "--baseline",
     WARN: "--warn",
 }
+LIGHT = {  # of the page's variables, where there is no page
+    "--ink": "#1b2430",
+    "--soft": "#64707e",
+    "--line": "#e1e6ec",
+    "--model": "#1f6feb",
+    "--teacher": "#8250df",
+    "--baseline": "#8b96a3",
+    "--warn": "#c4620b",
+}
 Row = Mapping[str, object]
 
 
@@ -90,6 +99,24 @@ def trials_chart(rows: Sequence[Row]) -> str:
     )
     labels = base.mark_text(align="left", dx=10, dy=-6, fontSize=11, color=SOFT).encode(text="name:N")
     return _svg(alt.layer(points, labels).properties(width=WIDTH - 270, height=360))
+
+
+def front_chart(rows: Sequence[Row]) -> str:
+    """Size against loss with intervals; rows: recipe, kilobytes, loss, low, high, kind of chosen, front and other."""
+    import altair as alt
+
+    kinds = {"chosen": MODEL, "front": TEACHER, "other": BASELINE}
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        x=alt.X("kilobytes:Q", title="kilobytes of model.tflite", scale=alt.Scale(type="log", nice=False, padding=70)),
+        color=alt.Color("kind:N", scale=alt.Scale(domain=list(kinds), range=list(kinds.values())), legend=None),
+    )
+    y = alt.Y("low:Q", title="loss of NDCG@10 to the float model", axis=alt.Axis(format="%"))
+    lines = base.mark_rule(strokeWidth=2).encode(y=y, y2="high:Q")
+    points = base.mark_point(filled=True, size=110, opacity=1).encode(y="loss:Q")
+    labels = base.mark_text(align="left", dx=9, dy=-8, fontSize=11).encode(
+        y="loss:Q", text="recipe:N", color=alt.value(INK)
+    )
+    return _svg(alt.layer(lines, points, labels).properties(width=WIDTH - 230, height=260))
 
 
 def latency_chart(rows: Sequence[Row]) -> str:
@@ -180,6 +207,13 @@ def _kinds(field: str) -> "alt.Color":
 
 def _number(value: object) -> float:
     return float(str(value))
+
+
+def standalone(svg: str) -> str:
+    """A chart as a file of its own, in the page's light colours."""
+    for variable, colour in LIGHT.items():
+        svg = svg.replace(f"var({variable})", colour)
+    return svg
 
 
 def _svg(chart: "alt.LayerChart | alt.Chart | alt.HConcatChart") -> str:

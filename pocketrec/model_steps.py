@@ -147,6 +147,7 @@ def training_from(path: Path, target: Path) -> Step:
 
 def _compress(context: StepContext) -> None:
     from compression.compress import compress
+    from pocketrec.recipe_search import blame_build, search_build
     from training.prepared import load_prepared
 
     if is_private(context.project):
@@ -155,14 +156,17 @@ def _compress(context: StepContext) -> None:
     if next_item_steps.is_next_item(context.project):
         next_item_steps.compress_step(context)
         return
+    prepared, seed = load_prepared(context.inputs[PREPARE.name]), context.project.project.seed
     compress(
-        load_prepared(context.inputs[PREPARE.name]),
+        prepared,
         context.inputs[TRAIN.name],
         context.folder,
         compress_settings(context.project),
-        context.project.project.seed,
+        seed,
         context.progress,
+        lambda model: search_build(model, prepared, context.folder, seed, context.progress),
     )
+    blame_build(prepared, context.folder, seed, context.progress)
 
 
 TRAIN = Step(
@@ -183,7 +187,7 @@ COMPRESS = Step(
     name="compress",
     work=_compress,
     needs=(PREPARE.name, TRAIN.name),
-    sources=("compression.compress", "compression.next_item_model", "compression.private"),
+    sources=("compression.compress", "compression.next_item_model", "compression.private", "pocketrec.recipe_search"),
     settings=lambda project: (
         project.model,
         project.next_item,

@@ -14,6 +14,7 @@ from pocketrec import charts
 from pocketrec.households import fleet_plan
 from pocketrec.model_steps import TRAIN
 from pocketrec.quality import ALL_ITEMS, BARS, BASELINES, NEW_ITEMS, bars
+from pocketrec.recipe_search import front_rows
 from pocketrec.results import Results
 
 DEVICE_FLOAT = "device_float"
@@ -87,6 +88,9 @@ def render_report(results: Results, report: Mapping[str, object]) -> str:
         origin=results.prepared.record.origin,
         counts=results.prepared.record.counts,
         device_float=DEVICE_FLOAT,
+        search=results.search,
+        rows_of_front=front_rows(results.search) if results.search else [],
+        blamed=results.blamed,
     )
 
 
@@ -186,6 +190,8 @@ def _charts(results: Results, timeline: list[TimelineEntry]) -> dict[str, str]:
             ]
         ),
     }
+    if results.search is not None:
+        drawn["front"] = charts.front_chart(front_rows(results.search))
     return drawn | {"timeline": _timeline_chart(timeline)}
 
 

@@ -26,6 +26,10 @@ def build_report(results: Results) -> dict[str, object]:
         "segments": results.segments,
         "artifacts": artifacts_of(results.export),
         "parity": parity_of(results.export),
+        "compression": {
+            "search": msgspec.to_builtins(results.search),
+            "blame": msgspec.to_builtins(results.blamed),
+        },
         "fleet": fleet_of(results.simulation),
         "federated": federated_of(results.federation),
         "bundles": [msgspec.to_builtins(one) for one in (results.published, results.rollout.published)],

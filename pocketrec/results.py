@@ -14,12 +14,14 @@ from pocketrec.next_bundle import ROLL_OUT, Rollout, load_rollout
 from pocketrec.preparation import PREPARE
 from pocketrec.publication import PUBLISH, load_published
 from pocketrec.quality import comparison, load_quality, quality_of, segments_of
+from pocketrec.recipe_search import BLAME, SEARCH, Search, load_blame, load_search
 from pocketrec.run_directory import RunDirectory, StepRecord
 from pocketrec.simulation import SIMULATE, Simulation, load_simulation
 from training.prepared import Prepared, load_prepared
 from training.segments import fit_segments
 
 if TYPE_CHECKING:
+    from compression.blame import Blamed
     from training.evaluation import PersonMetrics
 
 
@@ -33,6 +35,8 @@ class Results:
     prepared: Prepared
     people: "dict[str, PersonMetrics]"  # model -> quality of each test person
     export: Export
+    search: Search | None  # None where the model was stored without one
+    blamed: "Blamed | None"
     published: Published
     simulation: Simulation
     federation: Federation
@@ -73,6 +77,7 @@ def load_results(run: RunDirectory, project: Project, records: Mapping[str, Step
     Raises:
         RunError: if one of them has not run.
     """
+    compressed = run.folder(COMPRESS.name)
     return Results(
         project=project,
         run=run,
@@ -80,6 +85,8 @@ def load_results(run: RunDirectory, project: Project, records: Mapping[str, Step
         prepared=load_prepared(run.folder(PREPARE.name)),
         people=load_quality(run.folder(step.name) for step in (TRAIN, COMPRESS, EXPORT)),
         export=load_export(run.folder(EXPORT.name)),
+        search=load_search(compressed) if (compressed / SEARCH).exists() else None,
+        blamed=load_blame(compressed) if (compressed / BLAME).exists() else None,
         published=load_published(run.folder(PUBLISH.name)),
         simulation=load_simulation(run.folder(SIMULATE.name)),
         federation=load_federation(run.folder(FEDERATE.name)),

@@ -14,7 +14,7 @@ STORED: tuple[tuple[Storage, Storage, Activations], ...] = (  # dense weights, i
     ("int4", "int8", "int8"),
     ("float32", "float32", "float32"),
 )
-FEW = 4  # of `STORED`, for a build that has little time
+FEW = 2  # of `STORED`, for a build that has little time
 SPACE: dict[str, tuple[int | str, ...]] = {  # of recipes that are trained on
     "pruning": ("50", "70", "90", "2by4"),
     "clusters": (0, 16, 32),

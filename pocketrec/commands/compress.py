@@ -1,29 +1,71 @@
 """`pocketrec compress`."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from pocketrec.options import PROJECT_FILE, JsonOption, ProjectOption, RunOption
 
 
-def compress(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_json: JsonOption = False) -> None:
-    """Distil the teacher into the device model, pruned and on its int8 grid.
+def compress(
+    project: ProjectOption = PROJECT_FILE,
+    run: RunOption = None,
+    max_bytes: Annotated[
+        str | None, typer.Option("--max-bytes", metavar="SIZE", help="of model.tflite, such as 300KB")
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option("--max-latency", metavar="TIME", help="median of one thread here, such as 1ms")
+    ] = None,
+    max_loss: Annotated[
+        str | None, typer.Option("--max-loss", metavar="SHARE", help="of the float model's NDCG@10, such as 2%")
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", min=0, max=96, help="recipes of a search that are trained on")] = 4,
+    blame: Annotated[bool, typer.Option("--blame", help="which layers changed the top 10 most")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Distil the teacher into the device model, and store it by the smallest recipe that is good enough.
+
+    With a limit: search recipes for an artifact within it; finished trials are reused.
 
     \b
     Example:
         pocketrec compress --run runs/shop
+        pocketrec compress --run runs/shop --max-bytes 300KB --max-latency 1ms --max-loss 2%
     """
-    from compression.checkpoint import load_saved_spec
+    from compression.search.limits import parse_limits
+
+    limits = parse_limits(max_bytes, max_latency, max_loss)
     from pocketrec.model_steps import COMPRESS
     from pocketrec.output import emit
     from pocketrec.pipeline import run_verb
-    from pocketrec.quality import load_quality, quality_of
 
     finished = run_verb(COMPRESS.name, project, run)
-    saved = load_saved_spec(finished.folder)
-    emit(
-        finished.summary
-        | {
-            "recipe": saved.recipe,
-            "model_version": saved.model_version,
-            "quality": quality_of(load_quality([finished.folder]), finished.seed),
-        },
-        as_json,
-    )
+    if max_bytes or max_latency or max_loss:
+        from contracts.errors import CheckFailed
+        from pocketrec.recipe_exploration import explore_run, told
+
+        search, folder = explore_run(finished, limits, trials)
+        if search.choice.chosen is None:
+            raise CheckFailed(f"no recipe meets the limits; the tightest is {search.choice.tightest}; see {folder}")
+        emit(told(search, folder), as_json)
+        return
+    emit(_told(finished.folder, finished.summary, finished.seed, blame), as_json)
+
+
+def _told(folder: Path, summary: dict[str, object], seed: int, blamed: bool) -> dict[str, object]:
+    from compression.checkpoint import load_saved_spec
+    from pocketrec.quality import load_quality, quality_of
+    from pocketrec.recipe_search import load_blame
+
+    saved = load_saved_spec(folder)
+    said = {
+        "recipe": saved.recipe,
+        "model_version": saved.model_version,
+        "quality": quality_of(load_quality([folder]), seed),
+    }
+    if blamed:
+        found = load_blame(folder)
+        layers = {each.layer: f"{each.share:+.0%}" for each in found.layers}
+        said["blame"] = {"changed_top_10": f"{found.changed:.2%}", **layers}
+    return summary | said

@@ -1,0 +1,72 @@
+"""`pocketrec compress` with limits: the search over a run's distilled model, kept in the run and gone on with."""
+
+from pathlib import Path
+
+import msgspec
+
+from compression.search.limits import Limits
+from contracts.bundle import TFLITE
+from contracts.errors import RunError
+from export.durable import write_durably
+from pocketrec import charts
+from pocketrec.model_steps import TRAIN
+from pocketrec.pipeline import Finished
+from pocketrec.preparation import PREPARE
+from pocketrec.progress import Progress
+from pocketrec.recipe_search import CANDIDATES, SEARCH, Search, bench_of, conclude, front_rows, save_search, tuner
+from pocketrec.run_directory import open_run
+
+FOLDER, PLOT = "search", "front.svg"
+STEPS = 120  # of a whole training of one recipe
+
+
+def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search, Path]:
+    """Search a run whose `compress` finished.
+
+    Args:
+        finished: of the step.
+        limits: what must hold.
+        trials: recipes that are trained on.
+
+    Returns:
+        The search, and the folder with its journal, its candidates' artifacts, `search.json` and the front's plot.
+
+    Raises:
+        RunError: if the run's model was distilled privately, and nothing but its stored form was kept.
+    """
+    from compression.checkpoint import load_saved_spec
+    from compression.compress import DISTILLED, load_distilled
+    from compression.search.candidates import untrained
+    from compression.search.study import explore
+    from training.prepared import load_prepared
+
+    if not (finished.folder / DISTILLED).is_dir():
+        raise RunError(f"{finished.folder} keeps no distilled model to search from: compress a project of next baskets")
+    with open_run(finished.run.path) as run:
+        folder = run.folder(FOLDER)
+        folder.mkdir(exist_ok=True)
+        model = load_distilled(finished.folder)
+        version = load_saved_spec(finished.folder / DISTILLED).model_version
+        prepared = load_prepared(run.folder(PREPARE.name))
+        bench = bench_of(model, prepared, folder / CANDIDATES / version[:12], finished.seed, Progress())
+        if trials:
+            bench.tune = tuner(bench, prepared, run.folder(TRAIN.name), STEPS)
+        found = explore(folder, version, untrained(model.recipe.pruned), trials, bench.measure, finished.seed)
+        search = conclude(found, limits, bench)
+        save_search(search, folder)
+        write_durably(folder / PLOT, charts.standalone(charts.front_chart(front_rows(search))).encode())
+    return search, folder
+
+
+def told(search: Search, folder: Path) -> dict[str, object]:
+    """What the verb says."""
+    (chosen,) = (each for each in search.candidates if each.recipe == search.choice.chosen)
+    artifact = next(folder.glob(f"{CANDIDATES}/*/{chosen.recipe}/{TFLITE}"))
+    return {
+        "chosen": msgspec.to_builtins(chosen),
+        "artifact": str(artifact),
+        "front": list(search.choice.front),
+        "candidates": {each.recipe: search.choice.reasons[each.recipe] for each in search.candidates},
+        "figures": str(folder / SEARCH),
+        "plot": str(folder / PLOT),
+    }

@@ -1,0 +1,232 @@
+"""The search over recipes on real artifacts: each candidate is exported, timed, and asked for validation baskets."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from compression.recipe import Recipe
+from compression.search.choose import Choice, choose
+from compression.search.limits import Limits
+from compression.search.measured import Measured, measured
+from contracts.bundle import TFLITE
+from contracts.errors import RunError
+from export.latency import host, measure_latency
+from export.runtimes import open_evaluator
+from training.cases import VALIDATION
+from training.prepared import Prepared
+
+if TYPE_CHECKING:
+    from compression.blame import Blamed
+    from compression.device_model import DeviceModel
+    from pocketrec.artifact_quality import Progress, Task
+    from training.examples import Examples
+    from training.soft_labels import SoftLabels
+
+SEARCH, BLAME = "search.json", "blame.json"
+CANDIDATES = "candidates"  # folder of their artifacts
+PEOPLE = 400  # validation baskets that each candidate is asked for, of as many people where there are so many
+CALLS = 200  # timed of each candidate
+BUILD_LIMITS = Limits(max_loss=0.01)  # of a build: the smallest candidate that loses no more
+BLAME_HISTORIES = 200
+People = tuple[NDArray[np.float64], NDArray[np.float64]]
+Tune = Callable[[Recipe, float], tuple["DeviceModel", int]]
+"""A recipe and the share of a training's steps to take -> the model trained on so, and the steps taken."""
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found."""
+
+    limits: dict[str, float | None]
+    host: str
+    baskets: int  # validation baskets that were asked for
+    candidates: tuple[Measured, ...]
+    choice: Choice
+
+
+def load_search(folder: Path) -> Search:
+    """What a search left behind.
+
+    Raises:
+        RunError: if the folder holds none.
+    """
+    try:
+        return msgspec.json.decode((folder / SEARCH).read_bytes(), type=Search)
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{folder} holds no search ({error}): run pocketrec compress") from None
+
+
+def front_rows(search: Search) -> list[dict[str, object]]:
+    """The candidates as rows of the front's chart, by increasing size."""
+    front = set(search.choice.front)
+    return [
+        {
+            "recipe": each.recipe,
+            "kilobytes": each.bytes / 1e3,
+            "loss": each.loss.value,
+            "low": each.loss.low,
+            "high": each.loss.high,
+            "latency": each.latency_ms,
+            "kind": "chosen" if each.recipe == search.choice.chosen else "front" if each.recipe in front else "other",
+        }
+        for each in sorted(search.candidates, key=lambda one: (one.bytes, one.recipe))
+    ]
+
+
+def load_blame(folder: Path) -> "Blamed":
+    """Which layers are to blame, as a build found.
+
+    Raises:
+        RunError: if the folder does not say.
+    """
+    from compression.blame import Blamed
+
+    try:
+        return msgspec.json.decode((folder / BLAME).read_bytes(), type=Blamed)
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{folder} does not say which layers are to blame ({error}): run pocketrec compress") from None
+
+
+def save_search(search: Search, folder: Path) -> None:
+    (folder / SEARCH).write_bytes(msgspec.json.format(msgspec.json.encode(search), indent=2))
+
+
+def floats_of(model: "DeviceModel") -> Recipe:
+    """The recipe that keeps a distilled model as it is."""
+    return Recipe(pruned=model.recipe.pruned, dense="float32", table="float32", activations="float32")
+
+
+@dataclass
+class Bench:
+    """Measures recipes of one distilled model.
+
+    Attributes:
+        model: distilled, not yet stored.
+        task: the validation baskets that are asked for.
+        folder: where the candidates' artifacts go.
+        seed: of the bootstrap.
+        progress: called with how many candidates were measured.
+        tune: None: nothing is trained.
+    """
+
+    model: "DeviceModel"
+    task: "Task"
+    folder: Path
+    seed: int
+    progress: "Progress"
+    tune: Tune | None = None
+    _reference: tuple[People, int, float] | None = field(default=None, init=False)
+    _done: int = field(default=0, init=False)
+
+    def measure(self, recipe: Recipe, share: float) -> Measured:
+        """Export, time and ask one candidate, after `share` of the training steps."""
+        floats = floats_of(self.model)
+        if self._reference is None:
+            self._reference = self._ask(self.model, floats)
+        model, steps = self.tune(recipe, share) if share and self.tune is not None else (self.model, 0)
+        people, stored_bytes, latency = self._reference if recipe == floats else self._ask(model, recipe)
+        self._done += 1
+        self.progress("candidates", self._done, self._done)
+        return measured(recipe.name, stored_bytes, latency, people, self._reference[0], self.seed, steps)
+
+    def _ask(self, model: "DeviceModel", recipe: Recipe) -> tuple[People, int, float]:
+        """NDCG@10 of each person on all items and on new ones, bytes, and the median latency of one call."""
+        from compression.compress import calibrate
+        from compression.passes import compressed
+        from export.artifacts import exporters
+        from pocketrec.artifact_quality import evaluate_artifacts
+
+        stored = compressed(model, recipe)
+        calibrate(stored, self.task.anything, self.task.cases, self.task.people)
+        path = self.folder / recipe.name / TFLITE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        exporters()[TFLITE].export(stored, path, "shipped")
+        evaluator = open_evaluator(path)
+        found = evaluate_artifacts({TFLITE: evaluator}, self.task)[TFLITE]
+        latency = measure_latency(evaluator, list(self.task.anything.feeds())[:50], CALLS)
+        return (found.ndcg, found.new_ndcg), path.stat().st_size, latency.p50
+
+
+def bench_of(model: "DeviceModel", prepared: Prepared, folder: Path, seed: int, progress: "Progress") -> Bench:
+    """A bench over baskets of the validation weeks."""
+    from pocketrec.artifact_quality import task_of
+    from training.segments import fit_segments
+
+    task = task_of(prepared, fit_segments(prepared, seed), model.spec.history_length, VALIDATION)
+    return Bench(model, task.one_of_each(PEOPLE, seed), folder, seed, progress)
+
+
+def conclude(found: Sequence[Measured], limits: Limits, bench: Bench) -> Search:
+    """The search's answer over what was measured."""
+    named = {"max_bytes": limits.max_bytes, "max_latency_ms": limits.max_latency_ms, "max_loss": limits.max_loss}
+    return Search(
+        limits=named,
+        host=host(),
+        baskets=len(bench.task.cases),
+        candidates=tuple(found),
+        choice=choose(found, limits),
+    )
+
+
+def tuner(bench: Bench, prepared: Prepared, train_folder: Path, steps: int) -> Tune:
+    """Distils a bench's model on, seeing itself as a recipe will store it, for a share of some steps."""
+    from compression.distillation import DistillationRecipe
+    from compression.fine_tuning import fine_tune
+    from compression.repeatable import train_repeatably
+    from training.examples import examples_of
+    from training.segments import fit_segments
+    from training.soft_labels import load_soft_labels
+
+    @cache
+    def lessons() -> "tuple[Examples, SoftLabels]":
+        """Read when the first recipe is trained on: a search whose trials are all finished needs none."""
+        train_repeatably()
+        labels = load_soft_labels(train_folder)
+        segments = fit_segments(prepared, bench.seed)
+        return examples_of(prepared, labels.baskets, bench.model.spec.history_length, segments), labels
+
+    def tune(recipe: Recipe, share: float) -> "tuple[DeviceModel, int]":
+        taken = max(round(share * steps), 1)
+
+        def advance(done: int, total: int) -> None:
+            bench.progress(f"train {recipe.name}", done, total)
+
+        shorter = replace(DistillationRecipe(), steps=taken)
+        return fine_tune(bench.model, *lessons(), recipe, shorter, bench.seed, advance), taken
+
+    return tune
+
+
+def search_build(model: "DeviceModel", prepared: Prepared, folder: Path, seed: int, progress: "Progress") -> Recipe:
+    """The recipe of a build: the smallest of a few that need no training; what was found is written into a folder."""
+    import tempfile
+
+    from compression.recipe import parse_recipe
+    from compression.search.candidates import untrained
+
+    with tempfile.TemporaryDirectory(prefix="pocketrec-search-") as temporary:
+        bench = bench_of(model, prepared, Path(temporary), seed, progress)
+        few = [*untrained(model.recipe.pruned, few=True), floats_of(model)]
+        search = conclude([bench.measure(recipe, 0.0) for recipe in few], BUILD_LIMITS, bench)
+    save_search(search, folder)
+    return parse_recipe(search.choice.chosen) if search.choice.chosen else model.recipe
+
+
+def blame_build(prepared: Prepared, folder: Path, seed: int, progress: "Progress") -> None:
+    """Write which layers are to blame for what the stored model answers otherwise, into its folder."""
+    from compression.blame import blame
+    from compression.checkpoint import load_device_model
+    from compression.compress import load_distilled
+    from compression.passes import compressed
+
+    distilled, stored = load_distilled(folder), load_device_model(folder)
+    task = bench_of(distilled, prepared, folder, seed, progress).task.one_of_each(BLAME_HISTORIES, seed)
+    progress("blame", 0, 1)
+    found = blame(stored, compressed(distilled, floats_of(distilled)), task.anything)
+    (folder / BLAME).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    progress("blame", 1, 1)
