@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.next_item import NextItemDistillation, distil_next_item, initial_table, inputs_of
-from compression.recipe import Recipe
+from compression.passes import compressed
+from compression.recipe import parse_recipe
 from compression.repeatable import train_repeatably
 from contracts.bundle import TFLITE, WISH, WISHES, ContextField, Estimate
 from export.artifacts import exporters
@@ -51,14 +52,14 @@ class Device:
 
     width: int
     blocks: int
-    recipe: Recipe
+    recipe: str
     most_bytes: int
     least_share: float  # of the teacher's NDCG@10
 
 
 DEVICES = {
-    "small": Device(64, 2, Recipe(sparsity=0.0, dense="int8", table="int4"), 300_000, 0.97),
-    "tiny": Device(32, 2, Recipe(sparsity=0.0, dense="int8", table="int4"), 130_000, 0.93),
+    "small": Device(64, 2, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
+    "tiny": Device(32, 2, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
 }
 
 
@@ -125,8 +126,10 @@ def artifact_of(
     bar = tqdm(total=distil.epochs, desc=f"{name} {seed}", unit="epoch")
     labels = make_next_item_labels(teacher, learned, LABELS)
     spec = spec_of(device, sequences, LENGTH)
-    model = DeviceModel.create(spec, initial_table(labels, device.width), seed, device.recipe)
+    recipe = parse_recipe(device.recipe)
+    model = DeviceModel.create(spec, initial_table(labels, device.width), seed, recipe)
     distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n))
+    model = compressed(model, recipe)
     for length, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         model.spec = replace(spec, history_length=length)

@@ -137,7 +137,7 @@ def _aligned(
     share /= share.sum(1, keepdims=True)
     rows = np.flatnonzero(known.ravel())
     return (
-        inputs_of(items, model.spec),
+        {name: value for name, value in inputs_of(items, model.spec).items() if name not in ("counts", "ages")},
         tf.constant(rows, tf.int32),
         tf.constant(targets, tf.int32),
         tf.constant(labels.items[event]),
@@ -155,7 +155,11 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
     ]
     optimizer = tf_keras.optimizers.Adam(recipe.rate, beta_2=0.98)
 
-    @tf.function(reduce_retracing=True)
+    history, flat = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
+    inputs_spec = dict.fromkeys(("items", "events", "context"), history)
+    labels_spec = (flat, flat, history, tf.TensorSpec((None, None), tf.float32))
+
+    @tf.function(input_signature=(inputs_spec, *labels_spec, tf.TensorSpec((), tf.float32)))
     def step(
         inputs: dict[str, tf.Tensor],
         known: tf.Tensor,
@@ -166,7 +170,7 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             hide = tf.random.uniform(tf.shape(inputs["items"])) < recipe.hidden_tokens
-            queries = model.queries_at(inputs["items"], inputs["events"], inputs["context"], hide)
+            queries = model.queries_at(**inputs, drop=hide)
             scores = model.table.score(tf.gather(tf.reshape(queries, (-1, model.spec.width)), known))
             followed = tf.gather(scores, targets, batch_dims=1)
             said = tf.reduce_sum(tf.gather(scores, items, batch_dims=1) * share, -1)
