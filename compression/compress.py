@@ -13,6 +13,7 @@ from compression.checkpoint import load_device_model, save_device_model
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
 from compression.item_table import TrainableTable
+from compression.kept_zeros import zeros_kept
 from compression.passes import compressed
 from compression.recipe import Recipe
 from compression.repeatable import train_repeatably
@@ -187,18 +188,10 @@ def warm_start(
         table_rate=recipe.table_rate / 10,
         adapter_rate=recipe.adapter_rate / 10,
         quantize_from=0.0,
-        sparsity=0.0,  # what is pruned stays so: see below
+        sparsity=0.0,  # what is pruned stays so
     )
-    encoders = (model.token_encoder, model.query_encoder)
-    pruned = [[np.asarray(weight) == 0.0 for weight in encoder.get_weights()] for encoder in encoders]
-    distil(model, examples, labels, gentle, seed, lambda done, total: progress("warm start", done, total))
-    for encoder, masks in zip(encoders, pruned, strict=True):
-        encoder.set_weights(
-            [
-                np.where(mask, 0.0, weight) if weight.ndim == 2 else weight
-                for mask, weight in zip(masks, encoder.get_weights(), strict=True)
-            ]
-        )
+    with zeros_kept(model):
+        distil(model, examples, labels, gentle, seed, lambda done, total: progress("warm start", done, total))
     return finish(model, prepared, folder, settings, seed, progress)
 
 

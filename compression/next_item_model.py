@@ -6,7 +6,6 @@ from pathlib import Path
 from compression.checkpoint import load_device_model
 from compression.compress import CompressSettings, Progress, finish
 from compression.device_model import DeviceModel, DeviceModelSpec
-from compression.item_table import TrainableTable
 from compression.kept_zeros import zeros_kept
 from compression.next_item import NextItemDistillation, distil_next_item, initial_table
 from compression.repeatable import train_repeatably
@@ -78,7 +77,7 @@ def warm_start_next_item(
     """Go on for one epoch that has the validation weeks too; files and answer as of `compress`."""
     train_repeatably()
     model = load_device_model(compress_folder)
-    model.table = TrainableTable.thawed(model.table.frozen())
+    model.thaw_table()
     sequences = first_takes(prepared, VALIDATION)
     teacher = load_next_item_teacher(train_folder, model.spec.items)
     most = load_next_item_labels(train_folder).items.shape[1]
