@@ -1,6 +1,6 @@
 """From the teacher's soft labels to the device model: distilled, pruned, on its int8 grid, evaluated and saved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from compression.checkpoint import load_device_model, save_device_model
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
+from compression.grown_catalogue import grown_model
 from compression.item_table import TrainableTable
 from compression.kept_zeros import zeros_kept
 from compression.passes import compressed
@@ -19,6 +20,7 @@ from compression.recipe import Recipe
 from compression.repeatable import train_repeatably
 from training.calibration import Encoded, best_offset
 from training.cases import TEST, VALIDATION, Cases, next_basket_cases
+from training.cold_items import match_items
 from training.context import context_fields, context_of
 from training.evaluation import PersonMetrics, evaluate
 from training.examples import draw_baskets, examples_of
@@ -165,13 +167,24 @@ def warm_start(
     settings: CompressSettings,
     seed: int,
     progress: Progress,
+    item_id: Sequence[str] | None = None,
 ) -> str:
     """Go on from a finished device model on the weeks that its training did not see, the validation weeks.
 
     Same files in `folder` and same answer as `compress`.
+
+    Args:
+        prepared: the log, whose catalogue is the teacher's.
+        train_folder: where the teacher is.
+        compress_folder: where the device model is.
+        folder, settings, seed, progress: as for `compress`.
+        item_id: the device model's catalogue, padding's first, where it is another than the log's: items that it never
+            saw start from their attributes. By default it is the same.
     """
     train_repeatably()
     model = load_device_model(compress_folder)
+    if item_id is not None:
+        model = grown_model(model, match_items(item_id, prepared.items.item_id), prepared.items)
     model.thaw_table()
     segments = fit_segments(prepared, seed)
     newer = draw_baskets(prepared, VALIDATION, settings.warm_start_examples, seed)

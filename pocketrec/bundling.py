@@ -29,12 +29,11 @@ PACKAGES = ("numpy", "torch", "tensorflow", "tf-keras", "tensorflow-model-optimi
 
 
 def catalogue_contents(prepared: Prepared, segments: Segments) -> "CatalogueContents":
-    """The items, and what is popular over all and in each segment: central people's purchases before the test weeks."""
+    """The items, and what is popular over all and in each segment: what central people took before the test weeks."""
     from export.catalogue import EVERYONE, CatalogueContents, CatalogueItem
 
     items = prepared.items
-    popular = range(1, min(POPULAR, len(items.item_id) - 1) + 1)  # items are numbered by popularity
-    popularity = {EVERYONE: list(popular)}
+    popularity = {EVERYONE: _popular(prepared, np.arange(len(prepared.pseudonym)))}
     popularity |= {
         name: _popular(prepared, np.flatnonzero(segments.person == code))
         for code, name in enumerate(segments.names, start=1)
@@ -52,16 +51,21 @@ def catalogue_contents(prepared: Prepared, segments: Segments) -> "CatalogueCont
 
 
 def _popular(prepared: Prepared, people: np.ndarray) -> list[int]:
-    """Items by how many of these people had them before the test weeks; phones' households are never among them."""
+    """Items by how many of these people had them before the test weeks; phones' households are never among them.
+
+    A person counts by their weightiest event with the item: who only looked at it is a small part of a buyer.
+    """
     events, size = prepared.events, len(prepared.items.item_id)
     chosen = np.zeros(len(prepared.pseudonym), bool)
     chosen[people] = True
     chosen &= ~prepared.is_phone
     rows = chosen[events.person] & (events.time_ms < prepared.record.validation_end_ms)
-    pairs = np.unique(events.person[rows].astype(np.int64) * size + events.item[rows])
-    counts = np.bincount(pairs % size, minlength=size)
-    ranked = np.lexsort((np.arange(size), -counts))
-    return [int(item) for item in ranked[:POPULAR] if counts[item] and item]
+    pairs, pair = np.unique(events.person[rows].astype(np.int64) * size + events.item[rows], return_inverse=True)
+    weightiest = np.zeros(len(pairs))
+    np.maximum.at(weightiest, pair, prepared.event_weight[events.event[rows]])
+    people_worth = np.bincount(pairs % size, weightiest, minlength=size)
+    ranked = np.lexsort((np.arange(size), -people_worth))
+    return [int(item) for item in ranked[:POPULAR] if people_worth[item] and item]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from contracts.errors import RunError
 from training.attributes import price_bands
 from training.checkpoint import UNREADABLE, fingerprint, reason
+from training.cold_items import match_items
 from training.histories import Histories
 from training.prepared import ITEMS, RECORD, PrepareRecord, load_record
 from training.teacher import Teacher, TeacherShape
@@ -38,8 +39,7 @@ class Origin:
 
     def indices(self, item_id: list[str]) -> NDArray[np.int64]:
         """int64 [items + 1]: the index here of each item of another catalogue, 0 where it is not known."""
-        own = {item: index for index, item in enumerate(self.item_id)}
-        return np.array([0, *(own.get(item, 0) for item in item_id[1:])], np.int64)
+        return match_items(self.item_id, item_id)
 
 
 def day_of(time_ms: int) -> str:

@@ -102,6 +102,19 @@ def test_a_warm_start_goes_on_from_the_finished_model_and_keeps_what_is_pruned(t
             assert not new[old == 0].any()
 
 
+def test_a_warm_start_takes_items_that_the_model_never_saw(trained, compressed, tmp_path):
+    """The model's catalogue lacks the log's second item, and has one that the log lacks."""
+    prepared, folder = trained
+    ids = prepared.items.item_id.copy()
+    ids[2] = "no longer sold"
+    warm_start(prepared, folder, compressed[0], tmp_path, SETTINGS, 3, quiet, ids)
+    before, after = (load_device_model(each).table.frozen().values() for each in (compressed[0], tmp_path))
+    assert after.shape == before.shape
+    moved = np.abs(after - before).max(1)
+    assert moved[2] > 3 * np.median(moved[1:])  # it does not go on from the row of another item
+    assert np.abs(after[2]).max() > 0
+
+
 def test_the_table_starts_as_the_teachers_vectors_with_biases_of_their_magnitude(trained):
     labels = load_soft_labels(trained[1])
     table, divisor, middle = initial_table(labels, WIDTH)

@@ -2,16 +2,22 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from contracts.bundle import WISHES
+from contracts.bundle import CATALOGUE, WISHES
+from contracts.events import EVENT_CODES, EventType
 from contracts.project import Columns, Data, Fleet, Project, Split
+from device_sim.catalogue import Catalogue
+from device_sim.context import SEGMENT
+from export.catalogue import write_catalogue
 from export.runtimes import Feed, Ranked
 from pocketrec.artifact_quality import Task, evaluate_artifacts, test_task
 from pocketrec.bundling import catalogue_contents
+from pocketrec.households import traits_of
 from pocketrec.quality import BASELINES, bars, comparison
 from training.evaluation import MEANS, PersonMetrics, evaluate, nothing_shown
 from training.prepare import prepare
@@ -115,6 +121,30 @@ def test_popularity_of_segments_counts_central_people_before_the_test_weeks(prep
         expected = sorted(had, key=lambda item: (-len(had[item]), item))
         assert contents.popularity[name] == expected
     assert contents.popularity[""] == list(range(1, len(contents.items) + 1))
+
+
+def test_who_only_looked_is_a_small_part_of_a_buyer(prepared: Prepared) -> None:
+    """The most popular item, had everybody only looked at it, would come last."""
+    event = np.where(prepared.events.item == 1, EVENT_CODES[EventType.VIEW], prepared.events.event).astype(np.int8)
+    looked = replace(prepared, events=replace(prepared.events, event=event))
+    contents = catalogue_contents(looked, fit_segments(prepared, 1))
+    for ranked in contents.popularity.values():
+        assert ranked[-1] == 1
+    assert contents.popularity[""][:-1] == catalogue_contents(prepared, fit_segments(prepared, 1)).popularity[""][1:]
+
+
+def test_a_new_person_is_shown_what_their_segment_takes(prepared: Prepared, tmp_path: Path) -> None:
+    """From the log to the phone: the segment's name that a phone is told finds the list that the log gave."""
+    segments = fit_segments(prepared, 1)
+    contents = catalogue_contents(prepared, segments)
+    write_catalogue(tmp_path / CATALOGUE, contents)
+    catalogue = Catalogue(tmp_path / CATALOGUE)
+    told = traits_of(prepared, segments)
+    assert told
+    for person, traits in told.items():
+        name = segments.names[segments.person[person] - 1]
+        assert catalogue.popular(traits[SEGMENT], 5) == tuple(contents.popularity[name][:5])
+    assert catalogue.popular("of another bundle", 5) == tuple(contents.popularity[""][:5])
 
 
 def people_with(ndcg: np.ndarray, new: np.ndarray) -> PersonMetrics:
