@@ -113,8 +113,10 @@ def front_chart(rows: Sequence[Row]) -> str:
     y = alt.Y("low:Q", title="loss of NDCG@10 to the float model", axis=alt.Axis(format="%"))
     lines = base.mark_rule(strokeWidth=2).encode(y=y, y2="high:Q")
     points = base.mark_point(filled=True, size=110, opacity=1).encode(y="loss:Q")
-    labels = base.mark_text(align="left", dx=9, dy=-8, fontSize=11).encode(
-        y="loss:Q", text="recipe:N", color=alt.value(INK)
+    labels = (
+        base.transform_filter(alt.datum.kind != "other")  # candidates crowd where sizes are alike; a table names them
+        .mark_text(align="left", dx=9, dy=-8, fontSize=11)
+        .encode(y="loss:Q", text="recipe:N", color=alt.value(INK))
     )
     return _svg(alt.layer(lines, points, labels).properties(width=WIDTH - 230, height=260))
 

@@ -147,7 +147,7 @@ def training_from(path: Path, target: Path) -> Step:
 
 def _compress(context: StepContext) -> None:
     from compression.compress import compress
-    from pocketrec.recipe_search import blame_build, search_build
+    from pocketrec.recipe_search import blame_build, search_build, validation_baskets
     from training.prepared import load_prepared
 
     if is_private(context.project):
@@ -157,6 +157,7 @@ def _compress(context: StepContext) -> None:
         next_item_steps.compress_step(context)
         return
     prepared, seed = load_prepared(context.inputs[PREPARE.name]), context.project.project.seed
+    task = validation_baskets(prepared, context.project.model.history_length, seed)
     compress(
         prepared,
         context.inputs[TRAIN.name],
@@ -164,9 +165,9 @@ def _compress(context: StepContext) -> None:
         compress_settings(context.project),
         seed,
         context.progress,
-        lambda model: search_build(model, prepared, context.folder, seed, context.progress),
+        lambda model: search_build(model, task, context.folder, seed, context.progress),
     )
-    blame_build(prepared, context.folder, seed, context.progress)
+    blame_build(task, context.folder, seed, context.progress)
 
 
 TRAIN = Step(

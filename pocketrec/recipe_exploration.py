@@ -13,7 +13,17 @@ from pocketrec.model_steps import TRAIN
 from pocketrec.pipeline import Finished
 from pocketrec.preparation import PREPARE
 from pocketrec.progress import Progress
-from pocketrec.recipe_search import CANDIDATES, SEARCH, Search, bench_of, conclude, front_rows, save_search, tuner
+from pocketrec.recipe_search import (
+    CANDIDATES,
+    SEARCH,
+    Bench,
+    Search,
+    conclude,
+    front_rows,
+    save_search,
+    tuner,
+    validation_baskets,
+)
 from pocketrec.run_directory import open_run
 
 FOLDER, PLOT = "search", "front.svg"
@@ -48,7 +58,8 @@ def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search
         model = load_distilled(finished.folder)
         version = load_saved_spec(finished.folder / DISTILLED).model_version
         prepared = load_prepared(run.folder(PREPARE.name))
-        bench = bench_of(model, prepared, folder / CANDIDATES / version[:12], finished.seed, Progress())
+        task = validation_baskets(prepared, model.spec.history_length, finished.seed)
+        bench = Bench(model, task, folder / CANDIDATES / version[:12], finished.seed, Progress())
         if trials:
             bench.tune = tuner(bench, prepared, run.folder(TRAIN.name), STEPS)
         found = explore(folder, version, untrained(model.recipe.pruned), trials, bench.measure, finished.seed)

@@ -152,13 +152,12 @@ class Bench:
         return (found.ndcg, found.new_ndcg), path.stat().st_size, latency.p50
 
 
-def bench_of(model: "DeviceModel", prepared: Prepared, folder: Path, seed: int, progress: "Progress") -> Bench:
-    """A bench over baskets of the validation weeks."""
+def validation_baskets(prepared: Prepared, history_length: int, seed: int) -> "Task":
+    """The validation baskets that candidates are asked for."""
     from pocketrec.artifact_quality import task_of
     from training.segments import fit_segments
 
-    task = task_of(prepared, fit_segments(prepared, seed), model.spec.history_length, VALIDATION)
-    return Bench(model, task.one_of_each(PEOPLE, seed), folder, seed, progress)
+    return task_of(prepared, fit_segments(prepared, seed), history_length, VALIDATION).one_of_each(PEOPLE, seed)
 
 
 def conclude(found: Sequence[Measured], limits: Limits, bench: Bench) -> Search:
@@ -202,7 +201,7 @@ def tuner(bench: Bench, prepared: Prepared, train_folder: Path, steps: int) -> T
     return tune
 
 
-def search_build(model: "DeviceModel", prepared: Prepared, folder: Path, seed: int, progress: "Progress") -> Recipe:
+def search_build(model: "DeviceModel", task: "Task", folder: Path, seed: int, progress: "Progress") -> Recipe:
     """The recipe of a build: the smallest of a few that need no training; what was found is written into a folder."""
     import tempfile
 
@@ -210,23 +209,23 @@ def search_build(model: "DeviceModel", prepared: Prepared, folder: Path, seed: i
     from compression.search.candidates import untrained
 
     with tempfile.TemporaryDirectory(prefix="pocketrec-search-") as temporary:
-        bench = bench_of(model, prepared, Path(temporary), seed, progress)
+        bench = Bench(model, task, Path(temporary), seed, progress)
         few = [*untrained(model.recipe.pruned, few=True), floats_of(model)]
         search = conclude([bench.measure(recipe, 0.0) for recipe in few], BUILD_LIMITS, bench)
     save_search(search, folder)
     return parse_recipe(search.choice.chosen) if search.choice.chosen else model.recipe
 
 
-def blame_build(prepared: Prepared, folder: Path, seed: int, progress: "Progress") -> None:
+def blame_build(task: "Task", folder: Path, seed: int, progress: "Progress") -> None:
     """Write which layers are to blame for what the stored model answers otherwise, into its folder."""
     from compression.blame import blame
     from compression.checkpoint import load_device_model
     from compression.compress import load_distilled
     from compression.passes import compressed
 
-    distilled, stored = load_distilled(folder), load_device_model(folder)
-    task = bench_of(distilled, prepared, folder, seed, progress).task.one_of_each(BLAME_HISTORIES, seed)
     progress("blame", 0, 1)
-    found = blame(stored, compressed(distilled, floats_of(distilled)), task.anything)
+    distilled, stored = load_distilled(folder), load_device_model(folder)
+    asked = task.one_of_each(BLAME_HISTORIES, seed).anything
+    found = blame(stored, compressed(distilled, floats_of(distilled)), asked)
     (folder / BLAME).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     progress("blame", 1, 1)
