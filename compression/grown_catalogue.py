@@ -12,6 +12,8 @@ from contracts.errors import ConfigError, RunError
 from training.cold_items import grown_rows
 from training.prepared import Items
 
+POPULARITY = -2  # its column of a device table
+
 
 def grown_model(model: DeviceModel, known: NDArray[np.int64], items: Items) -> DeviceModel:
     """The model over another catalogue: the same weights, and of each known item the same stored numbers.
@@ -48,7 +50,7 @@ def grown_model(model: DeviceModel, known: NDArray[np.int64], items: Items) -> D
 
 def _grown_table(stored: StoredTable, known: NDArray[np.int64], items: Items) -> StoredTable:
     """New items on the grid of the known ones, which keep their numbers."""
-    rows = grown_rows(stored.values(), known, items)
+    rows = grown_rows(stored.values(), known, items, unforeseen=(POPULARITY,))
     old = np.flatnonzero(known)
     scales = None
     if stored.storage == "int8":

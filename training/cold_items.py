@@ -2,8 +2,10 @@
 
 A known item's row is taken for the sum of a mean, an effect of each of its attributes, and what is its own. The effects
 are ridge regression's on the attributes' indicators (Hoerl and Kennard 1970): a value that few known items share says
-little, one that none shares says nothing, and who shares nothing gets the mean. All columns are treated alike, so that
-a device table's popularity and repeat bias are foreseen as its vectors are.
+little, one that none shares says nothing, and who shares nothing gets the mean. A device table's repeat bias is
+foreseen as its vectors are. Its popularity is not, and new items begin with the known ones' mean: foreseen from what
+the category's items sold, it put the new items that people took below half of the catalogue, as
+`benchmarks/cold_items.py` shows.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from training.attributes import attribute_values
 from training.prepared import Items
 
 PRICE_BANDS = 5
-RIDGE = 16.0  # known items: an effect that so many share is halved; best of 2 to 32 for known items left out of the fit
+RIDGE = 4.0  # known items: an effect that so many share is halved; chosen on items first sold in the validation weeks
 TOLERANCE = 1e-6  # of the residual, relative: rows are stored in a hundredth of their range
 MOST_ITERATIONS = 500
 
@@ -80,13 +82,16 @@ def item_attributes(items: Items) -> list[list[str]]:
     return [*values, *within]
 
 
-def grown_rows(rows: NDArray[np.floating], known: NDArray[np.int64], items: Items) -> NDArray[np.float32]:
+def grown_rows(
+    rows: NDArray[np.floating], known: NDArray[np.int64], items: Items, unforeseen: Sequence[int] = ()
+) -> NDArray[np.float32]:
     """A table over a catalogue of which it knows a part: known items keep their rows, new ones get attributes' rows.
 
     Args:
         rows: float [old items + 1, width], padding's first.
         known: int64 [items + 1], see `match_items`; some item must be known.
         items: the catalogue, whose attributes and prices tell of all its items.
+        unforeseen: columns that attributes say nothing of, such as popularity: new items get the mean.
     """
     attributes = item_attributes(items)
     old, new = np.flatnonzero(known), np.flatnonzero(known == 0)[1:]
@@ -97,7 +102,9 @@ def grown_rows(rows: NDArray[np.floating], known: NDArray[np.int64], items: Item
     found = np.zeros((len(known), rows.shape[1]), np.float32)
     found[old] = rows[known[old]]
     if len(new):
-        found[new] = fit_effects(rows[known[old]], of(old)).rows(of(new))
+        fitted = fit_effects(rows[known[old]], of(old))
+        fitted.effects[:, list(unforeseen)] = 0.0
+        found[new] = fitted.rows(of(new))
     return found
 
 

@@ -88,3 +88,14 @@ def test_columns_of_nothing_stay_nothing() -> None:
     assert isinstance(effects, AttributeEffects)
     assert not effects.effects[:, 2].any()
     assert np.isfinite(effects.effects).all()
+
+
+def test_what_attributes_say_nothing_of_is_the_mean() -> None:
+    items = catalogue(40, 5)
+    known = np.arange(41)
+    known[31:] = 0
+    rows = np.random.default_rng(1).normal(size=(31, 4))
+    plain, without = grown_rows(rows, known, items), grown_rows(rows, known, items, unforeseen=(-2,))
+    assert without[31:, -2] == pytest.approx(np.full(10, rows[1:, -2].mean()), abs=1e-6)
+    assert (np.abs(plain[31:, -2] - rows[1:, -2].mean()) > 1e-3).any()
+    assert (np.delete(plain, -2, 1) == np.delete(without, -2, 1)).all()

@@ -12,6 +12,8 @@ import torch
 
 from contracts.errors import CheckFailed, ConfigError, DataError, RunError
 from contracts.summary import HOUR_MS
+from training.attributes import price_bands
+from training.baselines.popularity import purchase_counts
 from training.cases import TEST, TRAIN, next_basket_cases
 from training.context import context_of
 from training.examples import draw_baskets
@@ -23,7 +25,7 @@ from training.people_quality import load_people_quality
 from training.prepared import Items, Prepared
 from training.segments import fit_segments
 from training.soft_labels import load_soft_labels
-from training.teacher import TeacherShape
+from training.teacher import Teacher, TeacherShape, attribute_codes
 from training.train import TEACHER, TrainSettings, load_teacher, train
 
 LENGTH, ITEMS, DAY_MS = 8, 30, 24 * HOUR_MS
@@ -56,7 +58,8 @@ def renamed(prepared: Prepared, number: dict[int, str]) -> Prepared:
 def write_catalogue(prepared: Prepared, folder: Path) -> None:
     """What `prepare` leaves of items and the log's weeks."""
     folder.mkdir(exist_ok=True)
-    columns = {name: getattr(prepared.items, name)[1:] for name in ("item_id", "category", "department", "brand")}
+    names = ("item_id", "category", "department", "brand", "price_minor")
+    columns = {name: getattr(prepared.items, name)[1:] for name in names}
     pl.DataFrame(columns).write_parquet(folder / "items.parquet")
     (folder / "prepare.json").write_bytes(msgspec.json.encode(prepared.record))
 
@@ -226,3 +229,24 @@ def test_a_damaged_origin_is_refused_in_one_line(run, tmp_path, damage):
         load_origin(tmp_path / "kept", tmp_path / "kept")
     assert "\n" not in str(error.value)
     shutil.rmtree(tmp_path / "kept")
+
+
+def test_a_price_band_means_the_same_in_the_next_catalogue(old, grown, tmp_path) -> None:
+    shape = dataclasses.replace(SHAPE, price_bands=3)
+    torch.manual_seed(1)
+    teacher = Teacher(shape, attribute_codes(old.items, 3), purchase_counts(old))
+    torch.save({"shape": dataclasses.asdict(shape), "weights": teacher.state_dict()}, tmp_path / TEACHER)
+    assert load_teacher(tmp_path, old).shape == shape
+    write_catalogue(old, tmp_path)
+    origin = load_origin(tmp_path, tmp_path)
+    started = start_teacher(origin, grown, shape, 2)
+    codes = (attribute_codes(each.items, 3)[3] for each in (old, grown))
+    bands = (price_bands(each.items.category, each.items.price_minor, 3) for each in (old, grown))
+    known, new = (
+        dict(zip(band[1:].tolist(), code[1:].tolist(), strict=True)) for band, code in zip(bands, codes, strict=True)
+    )
+    assert set(known) == set(new) == {1, 2, 3}
+    for band in known:
+        assert torch.equal(started.kinds[3].weight[new[band]], teacher.kinds[3].weight[known[band]])
+    with pytest.raises(ConfigError, match="recent items, 3 price bands"):
+        start_teacher(origin, grown, SHAPE, 2)
