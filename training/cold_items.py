@@ -73,11 +73,14 @@ def match_items(known: Sequence[str], item_id: Sequence[str]) -> NDArray[np.int6
 
 
 def item_attributes(items: Items) -> list[list[str]]:
-    """What is read of items, padding's value first: brand, price and name also as what they mean in the category."""
+    """What is read of items, padding's value first: brand and name as what they mean in the category.
+
+    A price band is relative to the category already; one for each category ranked new items worse.
+    """
     values = attribute_values(items, PRICE_BANDS)
     within = [
         [f"{category}\n{value}" for category, value in zip(items.category, column, strict=True)]
-        for column in (items.brand, values[-1], items.name)
+        for column in (items.brand, items.name)
     ]
     return [*values, *within]
 
