@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts.bundle import ONNX
+from contracts.errors import BundleError
 from export.durable import write_durably
 from export.exporter import OUTPUT_NAMES, Exporter, Precision, kept_in, quiet
 
@@ -21,7 +22,7 @@ OPSET = 17
 
 
 class OnnxExporter(Exporter):
-    """Inference; shipped, the item table is int8 and the small dense weights are float32 on their grid."""
+    """Inference; shipped, the item table is stored once, int4 as int8, and the small dense weights are float32 on their grid."""
 
     artifact = ONNX
 
@@ -56,13 +57,16 @@ def _store_once(proto: "ModelProto", codes: np.ndarray) -> None:
 
     Args:
         proto: changed in place.
-        codes: int8 [items + 1, width], which the graph holds as well.
+        codes: [items + 1, width], integers or floats, which the graph holds as well.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     graph = proto.graph
     arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-    table = next(name for name, array in arrays.items() if array.dtype == np.int8 and np.array_equal(array, codes))
+    same = [name for name, array in arrays.items() if np.array_equal(array, codes)]
+    if not same:
+        raise BundleError("tf2onnx changed the item table: install the versions that are pinned")
+    table = min(same, key=lambda name: arrays[name].itemsize)
     for number, folded in enumerate(sorted(arrays)):
         if arrays[folded].dtype != np.float32 or not np.array_equal(arrays[folded], codes.T):
             continue

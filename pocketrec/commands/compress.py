@@ -20,7 +20,10 @@ def compress(
     max_loss: Annotated[
         str | None, typer.Option("--max-loss", metavar="SHARE", help="of the float model's NDCG@10, such as 2%")
     ] = None,
-    trials: Annotated[int, typer.Option("--trials", min=0, max=96, help="recipes of a search that are trained on")] = 4,
+    trials: Annotated[
+        int,
+        typer.Option("--trials", metavar="N", show_default=False, help="recipes that a search trains on  [default: 4]"),
+    ] = 4,
     blame: Annotated[bool, typer.Option("--blame", help="which layers changed the top 10 most")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,7 +37,10 @@ def compress(
         pocketrec compress --run runs/shop --max-bytes 300KB --max-latency 1ms --max-loss 2%
     """
     from compression.search.limits import parse_limits
+    from contracts.errors import CheckFailed, ConfigError
 
+    if trials < 0:
+        raise ConfigError(f"--trials {trials}: give 0, with which nothing is trained on, or more")
     limits = parse_limits(max_bytes, max_latency, max_loss)
     from pocketrec.model_steps import COMPRESS
     from pocketrec.output import emit
@@ -42,7 +48,6 @@ def compress(
 
     finished = run_verb(COMPRESS.name, project, run)
     if max_bytes or max_latency or max_loss:
-        from contracts.errors import CheckFailed
         from pocketrec.recipe_exploration import explore_run, told
 
         search, folder = explore_run(finished, limits, trials)

@@ -82,7 +82,8 @@ def test_labels_are_new_items_best_first_and_shares_of_sharpened_scores(logs, se
     labeller = NewItemLabeller(prepared)
     labels, scores = labeller.labels(cases.weights, cases.person), labeller.scores(cases.weights, cases.person)
     sharpened = np.take_along_axis(scores.astype(np.float64), labels.items.astype(np.int64), axis=1) ** SHARPNESS
-    assert labels.share == pytest.approx(sharpened / sharpened.sum(1, keepdims=True), rel=1e-4, abs=1e-7)
+    total = sharpened.sum(1, keepdims=True)  # 0 where nobody near took anything new: nothing is learned there
+    assert labels.share == pytest.approx(sharpened / np.where(total, total, 1.0), rel=1e-4, abs=1e-7)
     assert np.all(np.diff(labels.share, axis=1) <= 0)
     held = np.take_along_axis(cases.weights.toarray(), labels.items.astype(np.int64), axis=1) > 0
     assert not labels.share[held].any()
