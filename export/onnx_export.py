@@ -22,7 +22,7 @@ OPSET = 17
 
 
 class OnnxExporter(Exporter):
-    """Inference; shipped, the item table is stored once, int4 as int8, and the small dense weights are float32 on their grid."""
+    """Inference; shipped, the table is stored once, int4 as int8; the small dense weights are float32 on their grid."""
 
     artifact = ONNX
 

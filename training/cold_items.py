@@ -122,23 +122,9 @@ def _indicators(values: Sequence[dict[str, int]], attributes: Sequence[Sequence[
 def _ridge(indicators: sp.csr_matrix, rows: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
     """float64 [values, width] that minimise |indicators @ effects - rows|^2 + ridge * |effects|^2.
 
-    By conjugate gradients (Hestenes and Stiefel 1952), every column at once: it never holds a matrix of values times
-    values, of which a shop with many brands has billions.
+    By conjugate gradients, which never hold a matrix of values times values: a shop with many brands has billions.
     """
-    transposed = indicators.T.tocsr()
-    effects = np.zeros((indicators.shape[1], rows.shape[1]))
-    residual = transposed @ rows
-    direction, size = residual.copy(), (residual**2).sum(0)
-    enough = TOLERANCE**2 * size
-    for _ in range(MOST_ITERATIONS):
-        if (size <= enough).all():
-            break
-        bent = transposed @ (indicators @ direction) + ridge * direction
-        curvature = (direction * bent).sum(0)
-        step = np.divide(size, curvature, out=np.zeros_like(size), where=curvature > 0)
-        effects += step * direction
-        residual -= step * bent
-        smaller = (residual**2).sum(0)
-        direction = residual + np.divide(smaller, size, out=np.zeros_like(size), where=size > 0) * direction
-        size = smaller
-    return effects
+    from sklearn.linear_model import Ridge
+
+    found = Ridge(ridge, fit_intercept=False, solver="sparse_cg", tol=TOLERANCE, max_iter=MOST_ITERATIONS)
+    return found.fit(indicators, rows).coef_.reshape(rows.shape[1], -1).T

@@ -81,12 +81,22 @@ def test_dense_weights_are_stored_as_the_recipe_says(dense: str, stored, tmp_pat
         assert (kind, size) == (TYPES[dense], int(np.prod(shape) * BYTES_OF_WIDTH[dense]))
 
 
-@pytest.mark.parametrize("artifact", [ONNX, CORE_ML])
-def test_other_artifacts_answer_as_a_model_of_int4(artifact: str, stored, feeds, tmp_path: Path) -> None:
-    model = stored(table="int4")
+@pytest.mark.parametrize(("artifact", "table"), product([ONNX, CORE_ML], STORAGES))
+def test_other_artifacts_answer_as_the_model(artifact: str, table: str, stored, feeds, tmp_path: Path) -> None:
+    model = stored(table=table)
     exporters()[artifact].export(model, tmp_path / artifact, "shipped")
     found = measure_parity(model, feeds[::4], {}, {artifact: open_evaluator(tmp_path / artifact)}).shipped[artifact]
     assert (found.top_10_overlap, found.max_abs_score_error < 1e-5) == (1.0, True)
+
+
+@pytest.mark.parametrize("table", STORAGES)
+def test_onnx_holds_the_table_once(table: str, stored, tmp_path: Path) -> None:
+    import onnx
+
+    model = stored(table=table)
+    exporters()[ONNX].export(model, tmp_path / ONNX, "shipped")
+    held = [onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / ONNX).graph.initializer]
+    assert sum(array.size == model.table.stored.codes.size for array in held) == 1
 
 
 @given(codes=arrays(np.int8, st.tuples(st.integers(1, 5), st.integers(1, 7)), elements=st.integers(-8, 7)))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.linear_model import Ridge
 from sklearn.preprocessing import OneHotEncoder
 
 from training.cold_items import RIDGE, AttributeEffects, fit_effects, grown_rows, match_items
@@ -24,9 +23,9 @@ def test_it_is_ridge_regression(seed: int, ridge: float) -> None:
     attributes, rows = drawn(seed)
     asked = [["a0", "a1", "never seen"], ["b1", "never seen", "never seen"]]
     encoder = OneHotEncoder(handle_unknown="ignore").fit(np.array(attributes).T)
-    oracle = Ridge(alpha=ridge, fit_intercept=False, solver="svd")
-    oracle.fit(encoder.transform(np.array(attributes).T).toarray(), rows - rows.mean(0))
-    expected = rows.mean(0) + oracle.predict(encoder.transform(np.array(asked).T).toarray())
+    held, wanted = (encoder.transform(np.array(each).T).toarray() for each in (attributes, asked))
+    effects = np.linalg.solve(held.T @ held + ridge * np.eye(held.shape[1]), held.T @ (rows - rows.mean(0)))
+    expected = rows.mean(0) + wanted @ effects
     found = fit_effects(rows, attributes, ridge).rows(asked)
     assert found == pytest.approx(expected, abs=1e-5)
     assert found[2] == pytest.approx(rows.mean(0), abs=1e-6)  # of whom nothing is known
