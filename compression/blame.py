@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 import numpy as np
 import tensorflow as tf
 import tf_keras
 import torch
 from numpy.typing import NDArray
 
+from compression.blamed import Blame, Blamed
 from compression.compress import scores_of
 from compression.device_model import DeviceModel
 from training.calibration import Encoded
@@ -17,23 +17,6 @@ from training.histories import Histories
 
 TOP = 10
 ITEM_TABLE, ADAPTER = "item table", "adapter"
-
-
-class Blame(msgspec.Struct, frozen=True):
-    """One layer's part in what compression changed."""
-
-    layer: str
-    changed: float  # mean share of the float model's top 10 that is missing while all but this layer are compressed
-    share: float  # of the whole change that goes away with it; negative where the layer makes up for others
-
-
-class Blamed(msgspec.Struct, frozen=True):
-    """What compression changed, and which layers are to blame."""
-
-    recipe: str
-    histories: int
-    changed: float  # mean share of the float model's top 10 that the compressed model's lacks
-    layers: tuple[Blame, ...]  # the most to blame first
 
 
 def blame(stored: DeviceModel, floats: DeviceModel, histories: Histories) -> Blamed:

@@ -22,7 +22,7 @@ from training.cases import VALIDATION
 from training.prepared import Prepared
 
 if TYPE_CHECKING:
-    from compression.blame import Blamed
+    from compression.blamed import Blamed
     from compression.device_model import DeviceModel
     from pocketrec.artifact_quality import Progress, Task
     from training.examples import Examples
@@ -84,7 +84,7 @@ def load_blame(folder: Path) -> "Blamed":
     Raises:
         RunError: if the folder does not say.
     """
-    from compression.blame import Blamed
+    from compression.blamed import Blamed
 
     try:
         return msgspec.json.decode((folder / BLAME).read_bytes(), type=Blamed)

@@ -21,7 +21,7 @@ from training.prepared import Prepared, load_prepared
 from training.segments import fit_segments
 
 if TYPE_CHECKING:
-    from compression.blame import Blamed
+    from compression.blamed import Blamed
     from training.evaluation import PersonMetrics
 
 
