@@ -122,6 +122,8 @@ def distil(
             if not isinstance(table, TrainableTable):
                 table.after_step(number)
             progress(number + 1, recipe.steps)
+    if isinstance(table, TrainableTable):
+        table.keep_to_grid()
     return found
 
 

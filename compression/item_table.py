@@ -102,6 +102,12 @@ class TrainableTable(tf.Module):
         elif self.storage == "int4":
             self.scale.assign(int4_row_scales(self.values.numpy()).astype(np.float32)[:, None])
 
+    def keep_to_grid(self) -> None:
+        """Bring entries beyond the grid's ends to them, where training saw them: they drifted on unseen."""
+        if self.is_quantized:
+            end = self._levels * self.scale
+            self.values.assign(tf.clip_by_value(self.values, -end, end))
+
     def _on_grid(self, rows: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         step = tf.maximum(scale, 1e-8)
         rounded = tf.clip_by_value(tf.round(rows / step), -self._levels, self._levels) * step

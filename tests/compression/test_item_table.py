@@ -1,6 +1,8 @@
 """The item table: the nearest integers, seen while training as they will ship."""
 
 import numpy as np
+import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -108,3 +110,22 @@ def test_gradients_pass_straight_through_the_rounding() -> None:
     expected = np.zeros((6, 4), np.float32)
     expected[2], expected[4] = 2, 1
     assert np.array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize("storage", ["int4", "int8"])
+def test_what_drifted_beyond_the_grid_is_brought_back(storage: str) -> None:
+    values = np.random.default_rng(0).normal(0, 1, (30, 8)).astype(np.float32)
+    table = TrainableTable(values, storage)
+    table.start_quantization()
+    table.values.assign(5.0 * values)
+    before, seen = table.frozen(), table.rows(tf.range(30)).numpy()
+    table.keep_to_grid()
+    assert np.array_equal(table.frozen().codes, before.codes)
+    half_a_step = np.broadcast_to(table.scale.numpy() / 2, seen.shape)
+    assert (np.abs(table.values.numpy() - seen) <= half_a_step + 1e-6).all()
+
+
+def test_a_table_that_is_not_quantized_keeps_its_values() -> None:
+    table = TrainableTable(np.full((3, 2), 9.0, np.float32))
+    table.keep_to_grid()
+    assert (table.values.numpy() == 9.0).all()
