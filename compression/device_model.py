@@ -14,7 +14,6 @@ else stays fixed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,13 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.layers import Dense
 
+from compression.device_spec import DeviceModelSpec
 from compression.inverted_lists import FrozenCodes
 from compression.item_codes import StoredCodes, TrainableCodes
 from compression.item_table import FrozenTable, ItemTable, Kept, StoredTable, TrainableTable
 from compression.recipe import ALL_INT8, Recipe
 from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query, gelu
-from contracts.bundle import WISH, WISHES, ContextField
+from contracts.bundle import WISH, WISHES
 from contracts.errors import ConfigError
 from contracts.events import EVENT_CODES
 from contracts.rounds import MAX_ADAPTER_FLOATS
@@ -40,32 +40,6 @@ COPY_HIDDEN = 16
 LOG_COUNT = 0  # its place among the features
 DAY, WEEK = 24.0, 168.0  # hours
 SIGNATURES = ("recommend", "train", "get_weights", "set_weights")
-
-
-@dataclass(frozen=True)
-class DeviceModelSpec:
-    """Everything that fixes the device model's shapes."""
-
-    items: int  # of the catalogue, without padding
-    context: tuple[ContextField, ...]
-    history_length: int = 256  # L
-    candidates: int = 100  # K
-    width: int = 64
-    heads: int = 4
-    blocks: int = 0  # of self-attention over the history, where order counts; 0 pools it
-    train_targets: int = 32  # T, of the trainable artifact
-    train_negatives: int = 256  # N
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ConfigError(
-                f"width {self.width} is no multiple of {self.heads} heads: take a multiple of {self.heads}"
-            )
-        if self.candidates > self.items:
-            raise ConfigError(
-                f"{self.candidates} candidates are asked of a catalogue of {self.items} items: "
-                f"set candidates to at most {self.items}"
-            )
 
 
 def adapter_shapes(spec: DeviceModelSpec) -> dict[str, tuple[int, ...]]:

@@ -4,14 +4,13 @@ It learns from every position of a history at once; on the phone only the last p
 answers for that one alone.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 from tf_keras.layers import Add, Dense, LayerNormalization
 
-if TYPE_CHECKING:
-    from compression.device_model import DeviceModelSpec
+from compression.device_spec import DeviceModelSpec
 
 FEED = 4  # the feed-forward layers are this times as wide
 MASKED = -1e4  # large enough to vanish in a softmax, small enough for float16
@@ -84,7 +83,7 @@ class Attention(tf_keras.layers.Layer):
 class _Block:
     """The layers of one block, applied to all places and to the last one alone."""
 
-    def __init__(self, spec: "DeviceModelSpec", number: int) -> None:
+    def __init__(self, spec: DeviceModelSpec, number: int) -> None:
         def named(name: str) -> str:
             return f"block{number}_{name}"
 
@@ -113,7 +112,7 @@ class _Block:
         return self.fed([x, self.feed_out(self.feed_in(self.feed_norm(x)))])
 
 
-def build_sequence_encoder(spec: "DeviceModelSpec", features: int) -> tf_keras.Model:
+def build_sequence_encoder(spec: DeviceModelSpec, features: int) -> tf_keras.Model:
     """Functional model of a whole history, of any length.
 
     Args:
@@ -138,7 +137,7 @@ def build_sequence_encoder(spec: "DeviceModelSpec", features: int) -> tf_keras.M
     return tf_keras.Model([vectors, described_by, seen], outputs, name="token_encoder")
 
 
-def build_sequence_query(spec: "DeviceModelSpec") -> tf_keras.Model:
+def build_sequence_query(spec: DeviceModelSpec) -> tf_keras.Model:
     """Functional model: what a place says, float32 [B, width] -> query float32 [B, width]."""
     said = tf_keras.Input((spec.width,), name="pooled")
     query = Dense(spec.width, name="query_out")(LayerNormalization(epsilon=EPSILON, name="query_norm")(said))

@@ -4,70 +4,20 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from contracts.errors import CheckFailed, ConfigError, RunError
-from contracts.project import Project
 from pocketrec import next_item_steps
+from pocketrec.model_settings import TRAIN_STEP, compress_settings, train_settings
 from pocketrec.preparation import PREPARE
 from pocketrec.private_steps import compress_step, is_private, train_step
 from pocketrec.project_file import ProjectFile
 from pocketrec.run_directory import RunDirectory, look_into_run
 from pocketrec.steps import Step, StepContext
 
-if TYPE_CHECKING:
-    from compression.compress import CompressSettings
-    from training.train import TrainSettings
-
 ORIGIN = "origin"  # in the folder of a step `train` that went on from another run: what it went on from
 TEACHER_CHECKPOINT = "teacher.pt"
-BIAS_COLUMNS = 2  # of the device model's table, which the teacher's vectors lack
-
-
-def train_settings(project: Project) -> "TrainSettings":
-    """What the project file says of the teacher."""
-    from training.fit_teacher import TeacherRecipe
-    from training.teacher import TeacherShape
-    from training.train import TrainSettings
-
-    section = project.teacher
-    shape = TeacherShape(
-        width=project.model.width - BIAS_COLUMNS,
-        blocks=section.blocks,
-        dropout=section.dropout,
-        recent=section.recent,
-        price_bands=section.price_bands,
-    )
-    return TrainSettings(
-        history_length=project.model.history_length,
-        examples=section.examples,
-        recipe=TeacherRecipe(
-            shape=shape,
-            steps=section.steps,
-            rate=section.learning_rate,
-            copy_rate=section.copy_learning_rate,
-            new_item_weight=section.new_item_weight,
-        ),
-        device=section.device,
-    )
-
-
-def compress_settings(project: Project) -> "CompressSettings":
-    """What the project file says of the device model and how it is made."""
-    from compression.compress import CompressSettings
-    from compression.distillation import DistillationRecipe
-
-    model, section = project.model, project.compression
-    return CompressSettings(
-        history_length=model.history_length,
-        candidates=model.candidates,
-        width=model.width,
-        recipe=DistillationRecipe(steps=section.steps),
-        warm_start_steps=section.warm_start_steps,
-        warm_start_examples=section.warm_start_examples,
-    )
 
 
 def _train(context: StepContext, source: RunDirectory | None = None) -> None:
@@ -171,7 +121,7 @@ def _compress(context: StepContext) -> None:
 
 
 TRAIN = Step(
-    name="train",
+    name=TRAIN_STEP,
     work=_train,
     needs=(PREPARE.name,),
     sources=("training.train", "training.incremental", "training.sequence.train", "training.private.train"),

@@ -14,7 +14,8 @@ from export.verify import read_manifest
 from pocketrec import next_item_steps
 from pocketrec.exporting import ARTIFACTS, BUNDLE, EXPORT, convert, newest_published
 from pocketrec.federation import FEDERATE, HELD_OUT_PEOPLE, load_federation
-from pocketrec.model_steps import COMPRESS, TRAIN, compress_settings
+from pocketrec.model_settings import compress_settings
+from pocketrec.model_steps import COMPRESS, TRAIN
 from pocketrec.preparation import PREPARE
 from pocketrec.publication import release
 from pocketrec.steps import Step, StepContext

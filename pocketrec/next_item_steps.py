@@ -66,12 +66,12 @@ def train_step(context: StepContext) -> None:
 
 def compress_step(context: StepContext) -> None:
     from compression.next_item_model import compress_next_item
-    from pocketrec.model_steps import TRAIN, compress_settings
+    from pocketrec.model_settings import TRAIN_STEP, compress_settings
     from training.prepared import load_prepared
 
     compress_next_item(
         load_prepared(context.inputs[PREPARE.name]),
-        context.inputs[TRAIN.name],
+        context.inputs[TRAIN_STEP],
         context.folder,
         compress_settings(context.project),
         _distillation(context.project),
@@ -84,11 +84,11 @@ def compress_step(context: StepContext) -> None:
 def warm_start(context: StepContext, prepared: "Prepared", start: Path, folder: Path) -> None:
     """The next bundle's model, from `start`, in `folder`."""
     from compression.next_item_model import warm_start_next_item
-    from pocketrec.model_steps import TRAIN, compress_settings
+    from pocketrec.model_settings import TRAIN_STEP, compress_settings
 
     warm_start_next_item(
         prepared,
-        context.inputs[TRAIN.name],
+        context.inputs[TRAIN_STEP],
         start,
         folder,
         compress_settings(context.project),

@@ -36,7 +36,7 @@ def private_statement(entries: Sequence[LedgerEntry], delta: float) -> str:
 
 def train_step(context: StepContext) -> None:
     """Train privately: each release is in the run's ledger before its noise is drawn."""
-    from pocketrec.model_steps import BIAS_COLUMNS
+    from pocketrec.model_settings import BIAS_COLUMNS
     from training.prepared import load_prepared
     from training.private.dp_sgd import DpSgdRecipe
     from training.private.fit import PrivateRecipe
@@ -78,11 +78,11 @@ def train_step(context: StepContext) -> None:
 def compress_step(context: StepContext) -> None:
     """Distil from drawn histories, and only then look at people, to state figures."""
     from compression.private import distil_drawn, state_quality
-    from pocketrec.model_steps import TRAIN, compress_settings
+    from pocketrec.model_settings import TRAIN_STEP, compress_settings
     from training.prepared import load_prepared
     from training.segments import fit_segments
 
     seed = context.project.project.seed
-    distil_drawn(context.inputs[TRAIN.name], context.folder, compress_settings(context.project), seed, context.progress)
+    distil_drawn(context.inputs[TRAIN_STEP], context.folder, compress_settings(context.project), seed, context.progress)
     prepared = load_prepared(context.inputs[PREPARE.name])
     state_quality(prepared, fit_segments(prepared, seed), context.folder, context.progress)

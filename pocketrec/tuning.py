@@ -11,7 +11,7 @@ import msgspec
 from contracts.errors import ConfigError
 from contracts.project import Project
 from export.durable import write_durably
-from pocketrec.model_steps import train_settings
+from pocketrec.model_settings import train_settings
 from pocketrec.output import encode
 from pocketrec.preparation import PREPARE
 from pocketrec.progress import Progress
