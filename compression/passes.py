@@ -4,7 +4,6 @@ A pass registers itself by being defined; `compressed` applies those that a reci
 """
 
 from abc import ABC, abstractmethod
-from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
 from compression.recipe import Recipe
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from compression.device_model import DeviceModel
 
 PASSES: dict[str, "Pass"] = {}
-MODULES = ("pruning", "clustering", "dense_weights", "table_storage")  # in the order in which they are applied
 
 
 class Pass(ABC):
@@ -37,8 +35,11 @@ class Pass(ABC):
 
 
 def passes() -> list[Pass]:
-    """All passes in their order."""
-    modules = [import_module(f"compression.{name}").__name__ for name in MODULES]
+    """All passes in the order in which they are applied."""
+    # Imported by name, so that a step that compresses is done again when one of them changes.
+    from compression import clustering, dense_weights, pruning, table_storage
+
+    modules = [module.__name__ for module in (pruning, clustering, dense_weights, table_storage)]
     return sorted(PASSES.values(), key=lambda each: modules.index(type(each).__module__))
 
 

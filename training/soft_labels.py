@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contracts.errors import RunError
+from training.arrays import load_arrays
 from training.examples import Examples
 from training.new_item_labels import NewItemLabeller, NewItemLabels
 from training.teacher import Teacher, tensors
@@ -87,8 +87,4 @@ def load_soft_labels(folder: Path) -> SoftLabels:
     Raises:
         RunError: if the folder holds none.
     """
-    try:
-        with np.load(folder / FILE) as archive:
-            return SoftLabels(**{name: archive[name] for name in archive.files})
-    except (OSError, TypeError, ValueError) as error:
-        raise RunError(f"{folder} holds no soft labels ({error}): run `pocketrec train` again") from None
+    return load_arrays(SoftLabels, folder / FILE, "soft labels")

@@ -16,7 +16,7 @@ import typer
 from contracts.project import Project
 from contracts.project_text import decode_project
 from pocketrec import commands
-from pocketrec.cli import app, run
+from pocketrec.cli import app
 
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 HEAVY = ("torch", "tensorflow", "coremltools", "onnx", "polars", "numpy", "litestar", "flwr", "rich", "tqdm")
@@ -91,18 +91,6 @@ def write_log(path: Path, rows: list[dict], **schema: object) -> None:
 
 
 Say = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Run a command line: (exit code, standard output, standard error)."""
-
-    def say(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return say
 
 
 def test_a_newcomers_way(shop: Path, say: Say) -> None:

@@ -86,17 +86,6 @@ def shop(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shop"
 
 
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    def say(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return say
-
-
 def test_a_run_goes_on_from_another_and_stays_so(shop: Path, say: Say) -> None:
     before = bytes_of(shop / "runs" / "old")
     code, out, err = say("train", "--from", "runs/old", "--run", "runs/new", "--json")

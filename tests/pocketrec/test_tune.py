@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from contracts.project_text import decode_project
-from pocketrec.cli import run
 
 PROJECT = """
 [data]
@@ -47,16 +46,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pl.DataFrame(rows).write_csv("sales.csv")
     (tmp_path / "pocketrec.toml").write_text(PROJECT)
     return tmp_path
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    def say(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return say
 
 
 def test_a_search_is_printed_charted_kept_and_written(shop: Path, say: Say) -> None:

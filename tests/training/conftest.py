@@ -9,7 +9,11 @@ import pytest
 
 from contracts.events import EVENT_CODES, EventType
 from contracts.summary import HOUR_MS
+from training.examples import Examples, draw_baskets, examples_of
+from training.new_item_labels import NewItemLabeller, NewItemLabels
 from training.prepared import Counts, Events, Items, Prepared, PrepareRecord
+from training.segments import fit_segments
+from training.soft_labels import label_new_items
 
 START_MS = 1_500_000_000_000 // HOUR_MS * HOUR_MS
 DAY_MS = 24 * HOUR_MS
@@ -113,3 +117,11 @@ class Logs:
 @pytest.fixture(scope="session")
 def logs() -> Logs:
     return Logs()
+
+
+@pytest.fixture(scope="module")
+def given(logs: Logs) -> tuple[Examples, NewItemLabels]:
+    """What a teacher is trained on: examples of a small log, and their labels."""
+    prepared = logs.prepared(logs.draw(5, people=40, items=30, baskets=30), items=30, phones=(11,))
+    examples = examples_of(prepared, draw_baskets(prepared, 0, 60, 0), 8, fit_segments(prepared, 0))
+    return examples, label_new_items(NewItemLabeller(prepared), examples)

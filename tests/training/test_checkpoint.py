@@ -12,11 +12,7 @@ import torch
 from contracts.errors import RunError
 from training.baselines.popularity import purchase_counts
 from training.checkpoint import Checkpoint, fingerprint
-from training.examples import draw_baskets, examples_of
 from training.fit_teacher import TeacherRecipe, fit_teacher
-from training.new_item_labels import NewItemLabeller
-from training.segments import fit_segments
-from training.soft_labels import label_new_items
 from training.teacher import Teacher, TeacherShape, attribute_codes
 
 STEPS = 12
@@ -25,14 +21,6 @@ RECIPE = TeacherRecipe(TeacherShape(width=14, heads=2, recent=4), steps=STEPS, b
 
 class Killed(Exception):
     pass
-
-
-@pytest.fixture(scope="module")
-def given(logs):
-    """Examples and their labels."""
-    prepared = logs.prepared(logs.draw(5, people=40, items=30, baskets=30), items=30, phones=(11,))
-    examples = examples_of(prepared, draw_baskets(prepared, 0, 60, 0), 8, fit_segments(prepared, 0))
-    return examples, label_new_items(NewItemLabeller(prepared), examples)
 
 
 def new_teacher(given) -> Teacher:

@@ -11,24 +11,13 @@ import torch
 
 from contracts.errors import ConfigError
 from training.baselines.popularity import purchase_counts
-from training.examples import draw_baskets, examples_of
 from training.fit_teacher import TeacherRecipe, _Losses, fit_teacher
 from training.machine import CPU, CUDA, Machine, find_machine
-from training.new_item_labels import NewItemLabeller
 from training.sampled_softmax import draw_candidates
-from training.segments import fit_segments
-from training.soft_labels import label_new_items
 from training.teacher import Teacher, TeacherShape, attribute_codes
 
 SHAPE = TeacherShape(width=14, heads=2, recent=4, dropout=0.0)  # processes draw their dropout apart
 RECIPE = TeacherRecipe(SHAPE, steps=12, batch=15, hidden_tokens=0.0)  # 15: two processes get unequal shares
-
-
-@pytest.fixture(scope="module")
-def given(logs):
-    prepared = logs.prepared(logs.draw(5, people=40, items=30, baskets=30), items=30, phones=(11,))
-    examples = examples_of(prepared, draw_baskets(prepared, 0, 60, 0), 8, fit_segments(prepared, 0))
-    return examples, label_new_items(NewItemLabeller(prepared), examples)
 
 
 def new_teacher(given) -> Teacher:

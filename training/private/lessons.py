@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contracts.errors import RunError
+from training.arrays import load_arrays
 from training.examples import Batch
 from training.histories import Histories
 from training.new_item_labels import LABELS, SHARPNESS, NewItemLabels
@@ -90,10 +89,6 @@ def load_drawn(folder: Path) -> DrawnHistories:
     Raises:
         RunError: if the folder holds none.
     """
-    try:
-        with np.load(folder / FILE) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        targets = arrays.pop("targets")
-        return DrawnHistories(Histories(**arrays), targets)
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-        raise RunError(f"{folder} holds no drawn histories ({error}): run `pocketrec train` again") from None
+    return load_arrays(
+        lambda targets, **histories: DrawnHistories(Histories(**histories), targets), folder / FILE, "drawn histories"
+    )

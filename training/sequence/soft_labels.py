@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contracts.errors import RunError
+from training.arrays import load_arrays
 from training.sequence.sequences import Sequences
 from training.sequence.transformer import NextItemTransformer
 
@@ -82,8 +82,4 @@ def load_next_item_labels(folder: Path) -> NextItemLabels:
     Raises:
         RunError: if the folder holds none.
     """
-    try:
-        with np.load(folder / FILE) as archive:
-            return NextItemLabels(**{name: archive[name] for name in archive.files})
-    except (OSError, TypeError, ValueError) as error:
-        raise RunError(f"{folder} holds no next-item labels ({error}): ask the teacher again") from None
+    return load_arrays(NextItemLabels, folder / FILE, "next-item labels")
