@@ -16,7 +16,7 @@ from training.calibration import Encoded
 from training.histories import Histories
 
 TOP = 10
-ITEM_TABLE, ADAPTER = "item table", "adapter"
+ITEM_TABLE = "item table"
 
 
 def blame(stored: DeviceModel, floats: DeviceModel, histories: Histories) -> Blamed:
@@ -26,9 +26,11 @@ def blame(stored: DeviceModel, floats: DeviceModel, histories: Histories) -> Bla
 
     Args:
         stored: the compressed model; it stays as it is.
-        floats: the same model with everything stored as float32.
+        floats: the same model with everything stored as float32; it is given the stored one's adapter.
         histories: n, to be asked for.
     """
+    for name, variable in floats.adapter.items():  # stored as it is; its copy head's height was set afterwards
+        variable.assign(stored.adapter[name])
     model, tabled = stored.copied(stored.recipe), stored.copied(stored.recipe)
     tabled.table = floats.table
     expected, ask = _top(scores_of(floats, histories), histories), scores_of(model, histories)
@@ -50,13 +52,12 @@ def blame(stored: DeviceModel, floats: DeviceModel, histories: Histories) -> Bla
 
 def _variables(model: DeviceModel) -> dict[str, list[tf.Variable]]:
     """What may be restored beside the table, by layer."""
-    kernels = {
+    return {
         f"{encoder.name}/{layer.name}": [layer.kernel]
         for encoder in (model.token_encoder, model.query_encoder)
         for layer in encoder.layers
         if isinstance(layer, tf_keras.layers.Dense)
     }
-    return {ADAPTER: list(model.adapter.values())} | kernels
 
 
 @contextmanager

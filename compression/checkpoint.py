@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from compression.recipe import parse_recipe
-from contracts.errors import RunError
+from contracts.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from compression.device_model import DeviceModel
@@ -34,8 +34,10 @@ def _arrays(model: "DeviceModel") -> dict[str, np.ndarray]:
     from compression.item_table import StoredTable
 
     stored = model.table.frozen()
+    if not isinstance(stored, StoredTable):
+        raise ConfigError("a model over item codes cannot be saved yet: distil it over a table")
     arrays: dict[str, np.ndarray] = {"table": stored.codes}
-    if isinstance(stored, StoredTable) and stored.row_scales is not None:
+    if stored.row_scales is not None:
         arrays[ROW_SCALES] = stored.row_scales
     for encoder in (model.token_encoder, model.query_encoder):
         arrays |= {f"{encoder.name}/{number:02d}": value for number, value in enumerate(encoder.get_weights())}
@@ -66,7 +68,7 @@ def save_device_model(model: "DeviceModel", folder: Path, recipe: str) -> str:
     Args:
         model: trained; its table is frozen to what is stored on the way.
         folder: where `SPEC` and `WEIGHTS` go.
-        recipe: a name that decodes, such as `prune50_static_wi8_afp32`.
+        recipe: a name that decodes, such as `prune50_dynamic_wi8_afp32`.
 
     Returns:
         The model's version.

@@ -18,6 +18,7 @@ from compression.kept_zeros import zeros_kept
 from compression.passes import compressed
 from compression.recipe import Recipe
 from compression.repeatable import train_repeatably
+from contracts.errors import RunError
 from training.calibration import Encoded, best_offset
 from training.cases import TEST, VALIDATION, Cases, next_basket_cases
 from training.cold_items import match_items
@@ -48,13 +49,8 @@ class CompressSettings:
     warm_start_examples: int = 8_000
 
 
-def recipe_name(recipe: DistillationRecipe) -> str:
-    """Such as prune50_dynamic_wi8_afp32: how a model of this distillation is stored where nothing else is chosen."""
-    return default_recipe(recipe).name
-
-
 def default_recipe(recipe: DistillationRecipe) -> Recipe:
-    """Everything int8, pruned as in distillation."""
+    """How a model of this distillation is stored where nothing else is chosen: everything int8, pruned as it was."""
     return Recipe(pruned=round(100 * recipe.sparsity))
 
 
@@ -155,7 +151,10 @@ def load_distilled(folder: Path) -> DeviceModel:
     """
     model = load_device_model(folder / DISTILLED)
     model.table = TrainableTable(model.table.frozen().values())
-    model.table.scale.assign(msgspec.json.decode((folder / DISTILLED / GRID).read_bytes(), type=float))
+    try:
+        model.table.scale.assign(msgspec.json.decode((folder / DISTILLED / GRID).read_bytes(), type=float))
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{folder / DISTILLED} holds no grid ({error}): compress again") from None
     return model
 
 

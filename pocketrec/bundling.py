@@ -158,6 +158,8 @@ def _provenance(central: Central) -> Provenance:
         project.segments,
         project.model,
         project.teacher,
+        project.next_item,
+        project.privacy,
         project.compression,
         project.fleet,
     )

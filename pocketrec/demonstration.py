@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.errors import CheckFailed
+from contracts.errors import CheckFailed, ConfigError
 from contracts.project import Federated, Identification, Project
 from export.durable import write_durably
 from pocketrec.exporting import check_parity
 from pocketrec.output import encode
 from pocketrec.pipeline import STEPS
+from pocketrec.private_steps import is_private
 from pocketrec.progress import Progress
 from pocketrec.project_file import ProjectFile, read_project
 from pocketrec.quality import bars
@@ -48,11 +49,18 @@ def demonstrate(project: Path | None, run: Path | None) -> Demonstration:
     Args:
         project: a project file; by default the demo's own settings on the embedded data.
         run: the run directory; by default the project's usual one.
+
+    Raises:
+        ConfigError: if the project trains privately.
     """
     from pocketrec.report_html import render_report
     from pocketrec.report_json import build_report
 
     file = read_project(project) if project else ProjectFile(DEMO, Path())
+    if is_private(file.project):
+        raise ConfigError(
+            '[privacy] training = "private": the demo goes on from newer weeks without privacy; run pocketrec build'
+        )
     with open_run(run or file.default_run) as directory:
         outcomes = run_steps(STEPS, directory, file, Progress())
         results = load_results(directory, file.project, {name: each.record for name, each in outcomes.items()})

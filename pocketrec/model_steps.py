@@ -124,7 +124,13 @@ TRAIN = Step(
     name=TRAIN_STEP,
     work=_train,
     needs=(PREPARE.name,),
-    sources=("training.train", "training.incremental", "training.sequence.train", "training.private.train"),
+    sources=(
+        "training.train",
+        "training.incremental",
+        "pocketrec.model_settings",
+        "pocketrec.next_item_steps",
+        "pocketrec.private_steps",
+    ),
     settings=lambda project: (
         msgspec.structs.replace(project.teacher, continue_steps=1),  # see the fingerprint
         project.model,
@@ -138,7 +144,13 @@ COMPRESS = Step(
     name="compress",
     work=_compress,
     needs=(PREPARE.name, TRAIN.name),
-    sources=("compression.compress", "compression.next_item_model", "compression.private", "pocketrec.recipe_search"),
+    sources=(
+        "compression.compress",
+        "pocketrec.model_settings",
+        "pocketrec.next_item_steps",
+        "pocketrec.private_steps",
+        "pocketrec.recipe_search",
+    ),
     settings=lambda project: (
         project.model,
         project.next_item,

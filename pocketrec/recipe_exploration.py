@@ -30,7 +30,7 @@ FOLDER, PLOT = "search", "front.svg"
 STEPS = 120  # of a whole training of one recipe
 
 
-def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search, Path]:
+def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search, Path, Path]:
     """Search a run whose `compress` finished.
 
     Args:
@@ -39,7 +39,7 @@ def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search
         trials: recipes that are trained on.
 
     Returns:
-        The search, and the folder with its journal, its candidates' artifacts, `search.json` and the front's plot.
+        The search; the folder with its journal, `search.json` and the front's plot; and that of this model's artifacts.
 
     Raises:
         RunError: if the run's model was distilled privately, and nothing but its stored form was kept.
@@ -62,20 +62,21 @@ def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search
         bench = Bench(model, task, folder / CANDIDATES / version[:12], finished.seed, Progress())
         if trials:
             bench.tune = tuner(bench, prepared, run.folder(TRAIN.name), STEPS)
-        found = explore(folder, version, untrained(model.recipe.pruned), trials, bench.measure, finished.seed)
+        cheap = untrained(model.recipe.pruned)
+        bench.expected = len(cheap) + trials
+        found = explore(folder, version, cheap, trials, bench.measure, finished.seed)
         search = conclude(found, limits, bench)
         save_search(search, folder)
         write_durably(folder / PLOT, charts.standalone(charts.front_chart(front_rows(search))).encode())
-    return search, folder
+    return search, folder, bench.folder
 
 
-def told(search: Search, folder: Path) -> dict[str, object]:
-    """What the verb says."""
+def told(search: Search, folder: Path, candidates: Path) -> dict[str, object]:
+    """What the verb says; see `explore_run` for the folders."""
     (chosen,) = (each for each in search.candidates if each.recipe == search.choice.chosen)
-    artifact = next(folder.glob(f"{CANDIDATES}/*/{chosen.recipe}/{TFLITE}"))
     return {
         "chosen": msgspec.to_builtins(chosen),
-        "artifact": str(artifact),
+        "artifact": str(candidates / chosen.recipe / TFLITE),
         "front": list(search.choice.front),
         "candidates": {each.recipe: search.choice.reasons[each.recipe] for each in search.candidates},
         "figures": str(folder / SEARCH),

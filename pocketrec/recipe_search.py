@@ -15,9 +15,13 @@ from compression.search.choose import Choice, choose
 from compression.search.limits import Limits
 from compression.search.measured import Measured, measured
 from contracts.bundle import TFLITE
-from contracts.errors import RunError
+from contracts.errors import ConfigError, RunError
+from export.archive import compress
 from export.latency import host, measure_latency
 from export.runtimes import open_evaluator
+from pocketrec.next_item_steps import is_next_item
+from pocketrec.private_steps import is_private
+from pocketrec.project_file import read_project
 from training.cases import VALIDATION
 from training.prepared import Prepared
 
@@ -47,6 +51,19 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     baskets: int  # validation baskets that were asked for
     candidates: tuple[Measured, ...]
     choice: Choice
+
+
+def refuse_other_models(project: Path) -> None:
+    """Say at once, before anything is trained, that a project's device model cannot be searched.
+
+    Raises:
+        ConfigError: if its task is next items, or it trains privately.
+    """
+    settings = read_project(project).project
+    if is_next_item(settings) or is_private(settings):
+        raise ConfigError(
+            'limits and --blame are for task = "next_basket" without privacy: leave them out, or change the project'
+        )
 
 
 def load_search(folder: Path) -> Search:
@@ -112,6 +129,7 @@ class Bench:
         seed: of the bootstrap.
         progress: called with how many candidates were measured.
         tune: None: nothing is trained.
+        expected: how many candidates there are to be.
     """
 
     model: "DeviceModel"
@@ -120,7 +138,8 @@ class Bench:
     seed: int
     progress: "Progress"
     tune: Tune | None = None
-    _reference: tuple[People, int, float] | None = field(default=None, init=False)
+    expected: int = 0
+    _reference: tuple[People, tuple[int, int], float] | None = field(default=None, init=False)
     _done: int = field(default=0, init=False)
 
     def measure(self, recipe: Recipe, share: float) -> Measured:
@@ -131,10 +150,10 @@ class Bench:
         model, steps = self.tune(recipe, share) if share and self.tune is not None else (self.model, 0)
         people, stored_bytes, latency = self._reference if recipe == floats else self._ask(model, recipe)
         self._done += 1
-        self.progress("candidates", self._done, self._done)
+        self.progress("candidates", self._done, max(self._done, self.expected))
         return measured(recipe.name, stored_bytes, latency, people, self._reference[0], self.seed, steps)
 
-    def _ask(self, model: "DeviceModel", recipe: Recipe) -> tuple[People, int, float]:
+    def _ask(self, model: "DeviceModel", recipe: Recipe) -> tuple[People, tuple[int, int], float]:
         """NDCG@10 of each person on all items and on new ones, bytes, and the median latency of one call."""
         from compression.compress import calibrate
         from compression.passes import compressed
@@ -149,7 +168,8 @@ class Bench:
         evaluator = open_evaluator(path)
         found = evaluate_artifacts({TFLITE: evaluator}, self.task)[TFLITE]
         latency = measure_latency(evaluator, list(self.task.anything.feeds())[:50], CALLS)
-        return (found.ndcg, found.new_ndcg), path.stat().st_size, latency.p50
+        size = path.stat().st_size
+        return (found.ndcg, found.new_ndcg), (size, len(compress(path.read_bytes()))), latency.p50
 
 
 def validation_baskets(prepared: Prepared, history_length: int, seed: int) -> "Task":
@@ -209,8 +229,8 @@ def search_build(model: "DeviceModel", task: "Task", folder: Path, seed: int, pr
     from compression.search.candidates import untrained
 
     with tempfile.TemporaryDirectory(prefix="pocketrec-search-") as temporary:
-        bench = Bench(model, task, Path(temporary), seed, progress)
         few = [*untrained(model.recipe.pruned, few=True), floats_of(model)]
+        bench = Bench(model, task, Path(temporary), seed, progress, expected=len(few))
         search = conclude([bench.measure(recipe, 0.0) for recipe in few], BUILD_LIMITS, bench)
     save_search(search, folder)
     return parse_recipe(search.choice.chosen) if search.choice.chosen else model.recipe
@@ -227,8 +247,6 @@ def blame_build(task: "Task", folder: Path, seed: int, progress: "Progress") -> 
     distilled, stored = load_distilled(folder), load_device_model(folder)
     asked = task.one_of_each(BLAME_HISTORIES, seed).anything
     floats = compressed(distilled, floats_of(distilled))
-    for name, variable in floats.adapter.items():  # whose height was set afterwards, which is no compression
-        variable.assign(stored.adapter[name])
     found = blame(stored, floats, asked)
     (folder / BLAME).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     progress("blame", 1, 1)

@@ -23,16 +23,18 @@ class _Limit(msgspec.Struct, frozen=True):
     allowed: float
     figure: Callable[[Measured], float]
     words: Callable[[float], str]
+    told: str = "{}"  # the figure as a reason says it
+    margin: float = 1.0  # by which the figure may be above
 
     def exceeded(self, one: Measured) -> bool:
-        return self.figure(one) > self.allowed
+        return self.figure(one) > self.allowed * self.margin
 
     def reason(self, one: Measured) -> str:
-        return f"{self.words(self.figure(one))} is above {self.option} {self.words(self.allowed)}"
+        return f"{self.told.format(self.words(self.figure(one)))} is above {self.option} {self.words(self.allowed)}"
 
 
 def choose(found: Sequence[Measured], limits: Limits) -> Choice:
-    """The smallest candidate within the limits; of equal ones the better, then the first by name.
+    """The smallest candidate within the limits; of equal ones the smaller download, then the better, then by name.
 
     A measured latency is never compared between candidates: it only keeps out what is above its limit by more than
     `LATENCY_MARGIN`. New items keep a candidate out where they lose more than allowed beyond doubt.
@@ -41,7 +43,7 @@ def choose(found: Sequence[Measured], limits: Limits) -> Choice:
     exceeded = {each.recipe: [limit for limit in held if limit.exceeded(each)] for each in found}
     fitting = sorted(
         (each for each in found if not exceeded[each.recipe]),
-        key=lambda each: (each.bytes, each.loss.value, each.recipe),
+        key=lambda each: (each.bytes, each.download_bytes, each.loss.value, each.recipe),
     )
     chosen = fitting[0] if fitting else None
     reasons = {each.recipe: _reason(each, exceeded[each.recipe], chosen, found) for each in found}
@@ -58,19 +60,21 @@ def _limits(limits: Limits) -> list[_Limit]:
     if limits.max_bytes is not None:
         held.append(_Limit("--max-bytes", limits.max_bytes, lambda one: one.bytes, lambda size: f"{size / 1e3:.1f}KB"))
     if limits.max_latency_ms is not None:
-        allowed = limits.max_latency_ms
-        held.append(
-            _Limit("--max-latency", allowed, lambda one: one.latency_ms / LATENCY_MARGIN, lambda time: f"{time:.2f}ms")
-        )
-    if limits.max_loss is not None:
         held.append(
             _Limit(
-                "--max-loss",
-                limits.max_loss,
-                lambda one: max(one.loss.high, one.new_items_loss.low),
-                lambda share: f"{100 * share:.2f}%",
+                "--max-latency",
+                limits.max_latency_ms,
+                lambda one: one.latency_ms,
+                lambda time: f"{time:.2f}ms",
+                margin=LATENCY_MARGIN,
             )
         )
+    if limits.max_loss is not None:
+        for figure, told in (
+            (lambda one: one.loss.high, "a loss of up to {} on all items"),
+            (lambda one: one.new_items_loss.low, "a loss of at least {} on new items"),
+        ):
+            held.append(_Limit("--max-loss", limits.max_loss, figure, lambda share: f"{100 * share:.2f}%", told))
     return held
 
 
@@ -81,7 +85,9 @@ def _reason(one: Measured, exceeded: Sequence[_Limit], chosen: Measured | None, 
         return "; ".join(limit.reason(one) for limit in exceeded)
     assert chosen is not None  # what exceeds nothing fits, and then one was chosen
     better = next((each.recipe for each in found if dominates(each, one)), None)
-    larger = f"{one.bytes / chosen.bytes - 1:.1%} larger than the chosen one"
+    size = "bytes" if one.bytes != chosen.bytes else "download_bytes"
+    larger = f"{getattr(one, size) / getattr(chosen, size) - 1:.1%} larger than the chosen one"
+    larger += ", as a download" if size == "download_bytes" else ""
     return f"{larger}, and {better} is better in every respect" if better else larger
 
 

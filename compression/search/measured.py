@@ -4,7 +4,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from compression.recipe import Recipe, parse_recipe
 from contracts.bundle import Estimate
 from training.evaluation import estimate, relative_difference
 
@@ -14,20 +13,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     recipe: str
     bytes: int
+    download_bytes: int  # after zstd: what pruned and clustered weights save
     latency_ms: float  # median of one thread of this host
     ndcg_at_10: Estimate
     loss: Estimate  # of NDCG@10 on all items
     new_items_loss: Estimate  # on new items
     steps: int = 0  # of training after distillation
 
-    @property
-    def parsed(self) -> Recipe:
-        return parse_recipe(self.recipe)
-
 
 def measured(
     recipe: str,
-    stored_bytes: int,
+    stored_bytes: tuple[int, int],
     latency_ms: float,
     people: tuple[NDArray[np.float64], NDArray[np.float64]],
     reference: tuple[NDArray[np.float64], NDArray[np.float64]],
@@ -38,7 +34,7 @@ def measured(
 
     Args:
         recipe: its name.
-        stored_bytes: of the artifact.
+        stored_bytes: of the artifact, on the device and as a download.
         latency_ms: the median.
         people: float64 [people] twice: each person's NDCG@10 on all items and on new ones; NaN of people not asked.
         reference: the float model's on the same people.
@@ -48,7 +44,8 @@ def measured(
     losses = [relative_difference(ours, theirs, seed) for ours, theirs in zip(people, reference, strict=True)]
     return Measured(
         recipe=recipe,
-        bytes=stored_bytes,
+        bytes=stored_bytes[0],
+        download_bytes=stored_bytes[1],
         latency_ms=round(latency_ms, 4),
         ndcg_at_10=estimate(people[0], seed),
         loss=_negated(losses[0]),

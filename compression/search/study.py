@@ -1,8 +1,8 @@
 """The exploration: Optuna's trials in a journal that outlives the process.
 
 Cheap candidates are measured first; then a seeded sampler (multi-objective TPE, Ozaki et al. 2020) proposes recipes to
-train on, each first for a quarter of its steps: only what may still be chosen or belongs to the front gets the rest
-(successive halving, Jamieson and Talwalkar 2016). A finished trial is never measured again.
+train on, each first for a quarter of its steps: what another beats in size and loss, whatever their latencies, does
+not get the rest (successive halving, Jamieson and Talwalkar 2016). A finished trial is never measured again.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,9 @@ import numpy as np
 
 from compression.recipe import Recipe
 from compression.search.candidates import SPACE, trained, whole_space
-from compression.search.front import dominates
+from compression.search.front import smaller_and_better
 from compression.search.measured import Measured
+from training.tuning.journal import open_study
 
 JOURNAL = "trials.journal"
 FIRST_SHARE = 0.25  # of the training steps, after which a candidate must be promising
@@ -41,20 +42,15 @@ def explore(
 
     Returns:
         Everything measured, by the order of first measurement.
+
+    Raises:
+        RunError: if the journal is damaged.
     """
     import optuna
     from optuna.distributions import CategoricalDistribution
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    session = optuna.create_study(
-        study_name=study,
-        storage=storage,
-        directions=["minimize", "minimize"],  # bytes and loss; latency gates the choice, it orders nothing
-        load_if_exists=True,
-    )
+    # Bytes and loss: latency gates the choice, it orders nothing.
+    session = open_study(folder / JOURNAL, study, ("minimize", "minimize"))
     found: dict[str, Measured] = {}
     for finished in session.get_trials(deepcopy=False):
         if KEPT in finished.user_attrs:
@@ -90,6 +86,6 @@ def explore(
     for _ in range(sum(one.steps > 0 for one in found.values()), min(trials, len(whole_space()))):
         params = proposal()
         first = measure(trained(params), FIRST_SHARE)
-        promising = not any(dominates(other, first) for other in found.values())
+        promising = not any(smaller_and_better(other, first) for other in found.values())
         keep(measure(trained(params), 1.0) if promising else first, params)
     return list(found.values())

@@ -36,24 +36,30 @@ def compress(
         pocketrec compress --run runs/shop
         pocketrec compress --run runs/shop --max-bytes 300KB --max-latency 1ms --max-loss 2%
     """
-    from compression.search.limits import parse_limits
+    from compression.search.limits import Limits, parse_limits
     from contracts.errors import CheckFailed, ConfigError
 
     if trials < 0:
         raise ConfigError(f"--trials {trials}: give 0, with which nothing is trained on, or more")
     limits = parse_limits(max_bytes, max_latency, max_loss)
+    limited = limits != Limits()
+    if limited and blame:
+        raise ConfigError("--blame is of what a build ships, limits are a search's: give one of them")
     from pocketrec.model_steps import COMPRESS
     from pocketrec.output import emit
     from pocketrec.pipeline import run_verb
+    from pocketrec.recipe_search import refuse_other_models
 
+    if limited or blame:
+        refuse_other_models(project)
     finished = run_verb(COMPRESS.name, project, run)
-    if max_bytes or max_latency or max_loss:
+    if limited:
         from pocketrec.recipe_exploration import explore_run, told
 
-        search, folder = explore_run(finished, limits, trials)
+        search, folder, candidates = explore_run(finished, limits, trials)
         if search.choice.chosen is None:
             raise CheckFailed(f"no recipe meets the limits; the tightest is {search.choice.tightest}; see {folder}")
-        emit(told(search, folder), as_json)
+        emit(told(search, folder, candidates), as_json)
         return
     emit(_told(finished.folder, finished.summary, finished.seed, blame), as_json)
 

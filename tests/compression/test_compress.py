@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compression.checkpoint import load_device_model, load_saved_spec
-from compression.compress import CompressSettings, compress, initial_table, recipe_name, warm_start
+from compression.compress import CompressSettings, compress, default_recipe, initial_table, warm_start
 from compression.dense_weights import rounded
 from compression.distillation import DistillationRecipe
 from compression.item_table import LEVELS, quantize
@@ -164,4 +164,4 @@ def test_quantized_values_stay_within_half_a_step():
 
 
 def test_the_recipes_name_decodes():
-    assert recipe_name(DistillationRecipe(sparsity=0.8)) == "prune80_dynamic_wi8_afp32"
+    assert default_recipe(DistillationRecipe(sparsity=0.8)).name == "prune80_dynamic_wi8_afp32"

@@ -15,7 +15,13 @@ from pocketrec.recipe_search import Search, front_rows, load_search, save_search
 def candidate(name: str, size: int, loss: float) -> Measured:
     near = Estimate(loss, loss - 0.001, loss + 0.001)
     return Measured(
-        recipe=name, bytes=size, latency_ms=0.2, ndcg_at_10=Estimate(0.2, 0.1, 0.3), loss=near, new_items_loss=near
+        recipe=name,
+        bytes=size,
+        download_bytes=size // 2,
+        latency_ms=0.2,
+        ndcg_at_10=Estimate(0.2, 0.1, 0.3),
+        loss=near,
+        new_items_loss=near,
     )
 
 

@@ -42,7 +42,7 @@ def open_study(path: Path, name: str, directions: tuple[Literal["minimize", "max
             study.tell(trial.number, state=TrialState.FAIL)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RunError(f"{path} is damaged ({reason}): remove it to begin the tuning anew") from None
+        raise RunError(f"{path} is damaged ({reason}): remove it to begin the search anew") from None
     return study
 
 

@@ -16,6 +16,7 @@ def one(name: str, size: int, latency: float, loss: float, new: float = 0.0) -> 
     return Measured(
         recipe=name,
         bytes=size,
+        download_bytes=size // 2,
         latency_ms=latency,
         ndcg_at_10=Estimate(0.2, 0.19, 0.21),
         loss=Estimate(loss, loss - 0.01, loss + 0.01),
@@ -79,9 +80,9 @@ def test_the_tightest_limit_names_what_would_meet_it() -> None:
     found = [one("small", 200_000, 0.5, 0.30), one("good", 320_000, 0.5, 0.005), one("large", 900_000, 0.5, 0.0)]
     answer = choose(found, Limits(max_bytes=300_000, max_latency_ms=1.0, max_loss=0.02))
     assert answer.tightest == "--max-bytes 300.0KB: good would meet --max-bytes 320.0KB and every other limit"
-    assert answer.reasons["small"] == "31.00% is above --max-loss 2.00%"
+    assert answer.reasons["small"] == "a loss of up to 31.00% on all items is above --max-loss 2.00%"
     alone = choose(found[2:], Limits(max_bytes=1.0, max_latency_ms=0.1, max_loss=0.02))
-    assert alone.tightest == "no limit alone: large would meet --max-bytes 900.0KB, --max-latency 0.40ms"
+    assert alone.tightest == "no limit alone: large would meet --max-bytes 900.0KB, --max-latency 0.50ms"
 
 
 def test_new_items_keep_a_candidate_out_only_beyond_doubt() -> None:

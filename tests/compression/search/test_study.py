@@ -1,18 +1,24 @@
 """The exploration: finished trials are reused, proposals follow the seed, and halving spares what is hopeless."""
 
+import random
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from compression.recipe import Recipe
 from compression.search.candidates import untrained
 from compression.search.measured import Measured
-from compression.search.study import FIRST_SHARE, explore
+from compression.search.study import FIRST_SHARE, JOURNAL, explore
 from contracts.bundle import Estimate
+from contracts.errors import RunError
 
 
 class Oracle:
     """Figures that follow from the recipe alone, and what was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency: Callable[[], float] = lambda: 1.0) -> None:
+        self.latency = latency
         self.asked: list[tuple[str, float]] = []
 
     def __call__(self, recipe: Recipe, share: float) -> Measured:
@@ -22,7 +28,8 @@ class Oracle:
         return Measured(
             recipe=recipe.name,
             bytes=1000 * bits[recipe.table] + 10 * bits[recipe.dense] * (100 - recipe.pruned),
-            latency_ms=1.0,
+            download_bytes=bits[recipe.table],
+            latency_ms=self.latency(),
             ndcg_at_10=Estimate(0.2, 0.2, 0.2),
             loss=Estimate(loss, loss, loss),
             new_items_loss=Estimate(loss, loss, loss),
@@ -66,3 +73,21 @@ def test_only_what_is_promising_is_trained_to_the_end(tmp_path: Path) -> None:
     assert finished
     assert all(found[name].steps == 100 for name in finished)
     assert all(found[name].steps == 25 for name in trained if name not in finished)
+
+
+def test_a_noisy_machine_changes_nothing_but_times(tmp_path: Path) -> None:
+    noisy, calm = Oracle(random.Random(1).random), Oracle()
+    for name, oracle in (("noisy", noisy), ("calm", calm)):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name, oracle, trials=6)
+    assert noisy.asked == calm.asked
+
+
+def test_half_a_line_is_cut_off_and_a_damaged_journal_named(tmp_path: Path) -> None:
+    found = run(tmp_path, Oracle())
+    with (tmp_path / JOURNAL).open("ab") as journal:
+        journal.write(b'{"op_code": 4, "wor')
+    assert run(tmp_path, Oracle()) == found
+    (tmp_path / JOURNAL).write_bytes(b"no journal\n")
+    with pytest.raises(RunError, match="is damaged"):
+        run(tmp_path, Oracle())
