@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -268,15 +269,10 @@ def evaluate_device_model(
         people: number of all people.
         progress: as for `compress`.
     """
-    parts, done = scores_of(model, histories), 0
+    parts = scores_of(model, histories)
 
     def score(rows: np.ndarray) -> torch.Tensor:
         scores, items, own = parts(rows)
         return scores.scatter(1, items, own)
 
-    def advance(rows: int, total: int) -> None:
-        nonlocal done
-        done += rows
-        progress("evaluate the device model", done, total)
-
-    return evaluate(score, cases, people, advance)
+    return evaluate(score, cases, people, partial(progress, "evaluate the device model"))

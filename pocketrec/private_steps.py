@@ -12,6 +12,8 @@ from pocketrec.run_directory import RunDirectory
 from pocketrec.steps import StepContext
 
 PRIVATE = "private"
+STEPS_RELEASE = "steps"  # of DP-SGD; the other releases are statistics
+STATISTICS_NORM = 1.0  # of one person's part in one
 
 
 def is_private(project: Project) -> bool:
@@ -59,9 +61,8 @@ def train_step(context: StepContext) -> None:
     with Ledger(context.run.training_ledger) as ledger:
 
         def charge(name: str, charge: Charge) -> None:
-            ledger.charge(
-                f"train: {name}", charge, clipping_norm=section.clipping_norm, people_enrolled=people, budget=budget
-            )
+            norm = section.clipping_norm if name == STEPS_RELEASE else STATISTICS_NORM
+            ledger.charge(f"train: {name}", charge, clipping_norm=norm, people_enrolled=people, budget=budget)
 
         train_privately(
             prepared,

@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 the name everyone knows
 from numpy.typing import NDArray
 from torch import nn
 
+from contracts.errors import ConfigError
 from training.attributes import attribute_values
 from training.histories import Histories
 from training.prepared import Items
@@ -34,6 +35,12 @@ class TeacherShape:
     dropout: float = 0.2
     recent: int = 64  # the most recent items attend to each other; all of the history is pooled
     price_bands: int = 0  # see `training.attributes`; 0: the price is no attribute
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(
+                f"teacher vectors of width {self.width} have no {self.heads} equal heads: take another [model] width"
+            )
 
 
 def attribute_codes(items: Items, bands: int = 0) -> NDArray[np.int64]:

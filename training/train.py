@@ -1,13 +1,11 @@
 """Central training: baselines, the teacher, and what the teacher says for the device model to learn."""
 
-import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from contracts.errors import RunError
@@ -16,6 +14,7 @@ from training.baselines.baseline import Baseline
 from training.baselines.popularity import purchase_counts
 from training.calibration import best_offset
 from training.cases import TEST, TRAIN, VALIDATION, Cases, next_basket_cases
+from training.checkpoint import UNREADABLE, reason
 from training.context import context_of
 from training.evaluation import PersonMetrics, evaluate
 from training.examples import Examples, draw_baskets, examples_of
@@ -128,10 +127,9 @@ def load_teacher(folder: Path, prepared: Prepared) -> Teacher:
         shape = TeacherShape(**saved["shape"])
         teacher = Teacher(shape, attribute_codes(prepared.items, shape.price_bands), purchase_counts(prepared))
         teacher.load_state_dict(saved["weights"])
-    except (OSError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except UNREADABLE as error:
         raise RunError(
-            f"{folder / TEACHER} is no teacher of this catalogue ({reason}): run `pocketrec train` again"
+            f"{folder / TEACHER} is no teacher of this catalogue ({reason(error)}): run `pocketrec train` again"
         ) from None
     return teacher.eval()
 
@@ -156,10 +154,5 @@ def evaluate_teacher(
 ) -> PersonMetrics:
     """The teacher's quality, from histories of the device model's length."""
     histories = histories_of(prepared, cases.baskets, length, context_of(prepared, cases.baskets, segments))
-    done = np.zeros(1, np.int64)
-
-    def advance(rows: int, total: int) -> None:
-        done[0] += rows
-        progress("evaluate the teacher", int(done[0]), total)
-
-    return evaluate(lambda rows: teacher.scores(histories[rows]), cases, len(prepared.pseudonym), advance)
+    people, told = len(prepared.pseudonym), partial(progress, "evaluate the teacher")
+    return evaluate(lambda rows: teacher.scores(histories[rows]), cases, people, told)

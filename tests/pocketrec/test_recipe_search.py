@@ -1,5 +1,11 @@
 """The search's verb and pictures: limits are refused before anything runs, and every candidate is told of."""
 
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
 import pytest
 
 from compression.search.choose import choose
@@ -60,3 +66,88 @@ def test_the_front_s_picture_names_what_is_on_it(search: Search) -> None:
     assert drawn.startswith("<svg ")
     assert "var(" not in drawn
     assert [f">{row['recipe']}<" in drawn for row in rows] == [True, True, False]
+
+
+PROJECT = """
+[data]
+source = "sales.csv"
+[clean]
+minimum_people = 2
+[split]
+test_weeks = 3
+validation_weeks = 3
+[model]
+history_length = 8
+candidates = 10
+width = 16
+[fleet]
+phones = 2
+[teacher]
+examples = 300
+steps = 4
+[compression]
+steps = STEPS
+"""
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    draw = random.Random(5)
+    rows = [
+        {"person": f"p{person}", "item": f"s{min(draw.randrange(30), draw.randrange(30))}", "time": time}
+        for person in range(30)
+        for week in range(24)
+        for time in [1_700_000_000 + week * 604_800 + draw.randrange(604_800)] * 3
+    ]
+    monkeypatch.chdir(tmp_path)
+    pl.DataFrame(rows).write_csv("sales.csv")
+    (tmp_path / "pocketrec.toml").write_text(PROJECT.replace("STEPS", "6"))
+    return tmp_path
+
+
+def test_a_search_answers_with_an_artifact_of_the_model_that_was_searched(shop: Path, say: Say) -> None:
+    limits = ("--max-bytes", "10MB", "--max-loss", "95%")
+    code, out, err = say("compress", *limits, "--trials", "1", "--run", "runs/a", "--json")
+    assert code == 0, err
+    first = json.loads(out)
+    assert first["chosen"]["bytes"] == (shop / first["artifact"]).stat().st_size
+    trained = [each for each in load_search(shop / "runs/a/search").candidates if each.steps]
+    assert len(trained) == 1
+
+    measured = (shop / "runs/a/search/search.json").read_bytes()
+    assert say("compress", *limits, "--trials", "1", "--run", "runs/a", "--json")[0] == 0
+    assert (shop / "runs/a/search/search.json").read_bytes() == measured  # latencies too: nothing was measured anew
+
+    code, _, err = say("compress", "--max-bytes", "1B", "--trials", "0", "--run", "runs/a")
+    assert code == 1
+    assert "the tightest is --max-bytes 0.0KB" in err
+
+    (shop / "pocketrec.toml").write_text(PROJECT.replace("STEPS", "7"))
+    code, out, err = say("compress", *limits, "--trials", "0", "--run", "runs/a", "--json")
+    assert code == 0, err
+    second = json.loads(out)
+    assert Path(second["artifact"]).parent.parent != Path(first["artifact"]).parent.parent
+    assert second["chosen"]["bytes"] == (shop / second["artifact"]).stat().st_size
+
+    code, out, err = say("compress", "--blame", "--run", "runs/a", "--json")
+    assert code == 0, err
+    assert "item table" in json.loads(out)["blame"]
+
+
+@pytest.mark.parametrize("other", ['[model]\ntask = "next_item"\n', '[privacy]\ntraining = "private"\n'])
+@pytest.mark.parametrize("option", [("--blame",), ("--max-loss", "2%")])
+def test_what_cannot_be_searched_is_refused_before_anything_runs(shop: Path, say: Say, other: str, option) -> None:
+    (shop / "pocketrec.toml").write_text(other)
+    code, _, err = say("compress", *option, "--run", "runs/a")
+    assert code == 2
+    assert "leave them out" in err
+    assert not (shop / "runs").exists()
+
+
+def test_a_private_project_has_no_demo(shop: Path, say: Say) -> None:
+    (shop / "pocketrec.toml").write_text('[privacy]\ntraining = "private"\n')
+    code, _, err = say("demo", "--project", "pocketrec.toml", "--run", "runs/a")
+    assert code == 2
+    assert "run pocketrec build" in err
+    assert not (shop / "runs").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.errors import RunError
+from contracts.errors import ConfigError, RunError
 from training.baselines.popularity import purchase_counts
 from training.calibration import OFFSETS, best_offset
 from training.cases import VALIDATION, next_basket_cases
@@ -129,3 +129,8 @@ def test_the_rate_rises_then_falls():
     rates = [cosine(step, 200) for step in range(200)]
     assert rates[0] < rates[29] == max(rates)
     assert rates[-1] < 0.05
+
+
+def test_a_width_that_heads_cannot_share_is_refused():
+    with pytest.raises(ConfigError, match=r"take another \[model\] width"):
+        TeacherShape(width=63, heads=2)

@@ -88,7 +88,7 @@ def evaluate(
         best[np.isneginf(np.take_along_axis(scores.numpy(), best, axis=1))] = 0  # the person had everything else
         tops[1].append(best)
         if progress:
-            progress(len(rows), len(cases))
+            progress(first + len(rows), len(cases))
     return PersonMetrics(
         *(list_metrics(np.concatenate(each), cases, people, bool(new_only)) for new_only, each in enumerate(tops))
     )

@@ -124,7 +124,6 @@ def fit_privately(
     noise_multiplier: float,
     noise: NoiseSource,
     coins: CoinSource,
-    seed: int,
     progress: Callable[[int, int], None],
 ) -> None:
     """Train in place; `recipe.steps` releases must have been charged before.
@@ -135,11 +134,9 @@ def fit_privately(
         recipe: how long and how fast.
         noise_multiplier: z; 0 trains without noise.
         noise: source of the noise.
-        coins: source of the sampling coins.
-        seed: of which of a person's examples are taken, which needs no secret.
+        coins: source of the coins, for who takes part in a step and with which examples.
         progress: called with steps done and all steps.
     """
-    rng = np.random.default_rng(seed)
     teacher.train()
     model = wrap(teacher, recipe.clipping_norm)
     expected = recipe.sampling_rate * examples.people
@@ -149,11 +146,9 @@ def fit_privately(
     first_averaged = recipe.steps - max(1, int(AVERAGED * recipe.steps))
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * (
-                FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
-            )
+            group["lr"] = recipe.rate * _share_of_rate(step / recipe.steps)
         people = np.flatnonzero(coins(examples.people) < recipe.sampling_rate)
-        rows = examples.draw(people, recipe.examples, rng)
+        rows = examples.draw(people, recipe.examples, coins)
         for chunk, last in _chunks(rows, at_once):
             clipped_sum(model, optimizer, examples, chunk)
             optimizer.signal_skip_step(not last)

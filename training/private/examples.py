@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.noise import CoinSource
+from training.cases import basket_lines
 from training.histories import Histories, histories_of
 from training.prepared import Prepared
 from training.sequence.sequences import Sequences
@@ -29,10 +31,14 @@ class PersonExamples:
     def people(self) -> int:
         return len(self.start) - 1
 
-    def draw(self, people: NDArray[np.int64], each: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """int64 [people, each]: examples of each person, with repetition; -1 for people without one."""
+    def draw(self, people: NDArray[np.int64], each: int, coins: CoinSource) -> NDArray[np.int64]:
+        """int64 [people, each]: examples of each person, with repetition; -1 for people without one.
+
+        The coins must be secret: from a stream that can be drawn again, one person less would give everybody after
+        them other examples, and a sum would move by more than one person's part.
+        """
         first, count = self.start[people, None], np.diff(self.start)[people, None]
-        chosen = first + np.floor(rng.random((len(people), each)) * count).astype(np.int64)
+        chosen = first + np.floor(coins(len(people) * each).reshape(-1, each) * count).astype(np.int64)
         return np.where(count > 0, chosen, -1)
 
 
@@ -67,17 +73,17 @@ def next_item_examples(sequences: Sequences, length: int, most: int) -> PersonEx
     return PersonExamples(recent_histories(recent), sequences.item[target][:, None], start)
 
 
-def training_sequences(prepared: Prepared, seed: int) -> Sequences:
-    """Training events of central people in order of time.
+def training_sequences(prepared: Prepared, coins: CoinSource) -> Sequences:
+    """What central people took in the training weeks, of what is to be foreseen, in order of time.
 
     The order within a basket is arbitrary in a log; here it is random, so that neighbours in a sequence are a sample of
-    the basket's pairs.
+    the basket's pairs. The coins must be secret, see `PersonExamples.draw`.
     """
     log = prepared.events
     people = np.flatnonzero(~prepared.is_phone)
-    rows = np.flatnonzero(~prepared.is_phone[log.person] & (prepared.basket_split[log.basket] == TRAIN))
-    shuffle = np.random.default_rng(seed).random(len(rows))
-    rows = rows[np.lexsort((shuffle, log.basket[rows]))]
+    central = ~prepared.is_phone[log.person]
+    rows = np.flatnonzero(central & prepared.is_target & (prepared.basket_split[log.basket] == TRAIN))
+    rows = rows[np.lexsort((coins(len(rows)), log.basket[rows]))]
     start = np.searchsorted(log.person[rows], np.append(people, len(prepared.pseudonym)))
     return Sequences(log.item[rows], start.astype(np.int64), len(prepared.items.item_id) - 1)
 
@@ -88,7 +94,7 @@ def latest_baskets(prepared: Prepared, most: int) -> NDArray[np.int64]:
     Chosen for each person without a look at the others, so that who else is there changes nobody's examples.
     """
     central = ~prepared.is_phone[prepared.basket_person]
-    training = np.flatnonzero(central & (prepared.basket_split == TRAIN))
+    training = np.flatnonzero(central & prepared.has_target & (prepared.basket_split == TRAIN))
     person = prepared.basket_person[training]
     later = prepared.basket_time_ms[training] > prepared.basket_time_ms[prepared.person_start[person]]
     training, person = training[later], person[later]
@@ -96,19 +102,24 @@ def latest_baskets(prepared: Prepared, most: int) -> NDArray[np.int64]:
     return training[after <= most].astype(np.int64)
 
 
-def next_basket_examples(prepared: Prepared, baskets: NDArray[np.int64], length: int) -> PersonExamples:
-    """The history before each basket, and the basket, of all central people.
+def next_basket_examples(
+    prepared: Prepared, baskets: NDArray[np.int64], length: int, coins: CoinSource
+) -> PersonExamples:
+    """The history before each basket, and what of the basket is to be foreseen, of all central people.
 
     Args:
         prepared: the log.
         baskets: int64 [n], increasing, of central people.
         length: L.
+        coins: secret, of what a basket of more than `MAX_TARGETS` items keeps.
     """
     histories = histories_of(prepared, baskets, length, np.zeros((len(baskets), 0), np.int32))
     targets = np.zeros((len(baskets), MAX_TARGETS), np.int32)
-    for row, basket in enumerate(baskets):
-        items = np.unique(prepared.events.item[prepared.basket_start[basket] : prepared.basket_start[basket + 1]])
-        targets[row, : min(len(items), MAX_TARGETS)] = items[:MAX_TARGETS]
+    lines = basket_lines(prepared, baskets, targets_only=True)
+    order = np.lexsort((coins(len(lines.row)), lines.row))
+    place = np.arange(len(order)) - np.searchsorted(lines.row, lines.row)  # within the basket; rows are sorted
+    kept = place < MAX_TARGETS
+    targets[lines.row[kept], place[kept]] = lines.item[order][kept]
     people = np.flatnonzero(~prepared.is_phone)
     start = np.searchsorted(prepared.basket_person[baskets], np.append(people, len(prepared.pseudonym)))
     return PersonExamples(histories, targets, start.astype(np.int64))

@@ -75,5 +75,5 @@ def fit_private_teacher(
     table = spectral_table(pairs, head, sequences.items, shape.width, noise_multiplier, seed)
     del pairs
     teacher = PrivateTeacher(shape, popularity, neighbours, table, noise_multiplier)
-    fit_privately(teacher, examples, steps, pay("steps"), source.noise, source.coins, seed, progress)
+    fit_privately(teacher, examples, steps, pay("steps"), source.noise, source.coins, progress)
     return teacher

@@ -10,6 +10,7 @@ import torch
 
 from contracts.bundle import ContextField
 from contracts.errors import DataError, RunError
+from contracts.noise import secure_coins
 from contracts.privacy import Charge
 from training.cases import TEST, next_basket_cases
 from training.context import context_fields
@@ -69,7 +70,7 @@ def train_privately(
 
     Writes into `folder`: `private_teacher.pt`, `drawn_histories.npz`, `soft_labels.npz` and `private_device.json`, all
     of which depend on people only through what was charged; and `people_quality.npz`, exact figures of the test people,
-    which are outside the guarantee.
+    which are outside the guarantee. Outside it, too: the catalogue and its order, and the segments' names.
 
     Args:
         prepared: the log; phones are not read.
@@ -94,8 +95,8 @@ def train_privately(
     if not len(baskets):
         raise DataError("nothing to learn from: no training basket has one before it; it takes people with two")
     teacher = fit_private_teacher(
-        training_sequences(prepared, seed),
-        next_basket_examples(prepared, baskets, length),
+        training_sequences(prepared, secure_coins),
+        next_basket_examples(prepared, baskets, length, secure_coins),
         plan,
         recipe,
         charge,

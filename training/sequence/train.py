@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ class NextItemSettings:
 def first_takes(prepared: Prepared, last_split: int) -> Sequences:
     """What central people took for the first time, in order of time: a later event with the same item is left out.
 
+    Taking is an event of a type that is to be foreseen.
+
     Args:
         prepared: the log; phones are not read.
         last_split: the latest of the splits whose events are taken.
@@ -45,7 +48,8 @@ def first_takes(prepared: Prepared, last_split: int) -> Sequences:
         DataError: if nobody took two items.
     """
     events = prepared.events
-    wanted = ~prepared.is_phone[events.person] & (prepared.basket_split[events.basket] <= last_split)
+    central = ~prepared.is_phone[events.person]
+    wanted = central & prepared.is_target & (prepared.basket_split[events.basket] <= last_split)
     person, item = events.person[wanted], events.item[wanted]
     pairs = person.astype(np.int64) * len(prepared.items.item_id) + item
     _, first = np.unique(pairs, return_index=True)
@@ -114,7 +118,7 @@ def train_next_item(
         lambda rows: model.scores(recent[rows]),
         cases,
         len(prepared.pseudonym),
-        lambda done, total: progress("evaluate the teacher", done, total),
+        partial(progress, "evaluate the teacher"),
     )
     save_people_quality(folder, found)
     return speed

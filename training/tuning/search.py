@@ -131,8 +131,10 @@ def _try(task: Task, candidate: Candidate, earlier: list[Result], progress: Prog
         progress(what, step, steps)
         if step == steps or stops.get(step) != len(scores):
             return
-        found.append(_people(task, teacher))
         rung = len(scores)
+        if earlier and rung >= len(earlier[0].first_rungs):  # too few steps to have stopped there
+            return
+        found.append(_people(task, teacher))
         if not earlier:
             scores.append(0.0)
             return

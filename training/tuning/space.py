@@ -29,6 +29,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return [f"{name} = {value!r}" for name, value in msgspec.structs.asdict(self).items()]
 
 
+FIXED = Candidate(
+    steps=0, learning_rate=0.0, copy_learning_rate=0.0, new_item_weight=0.0, dropout=0.0, blocks=1, recent=1
+)
+"""Stands for any choice, where all but the choice matters."""
 LOGARITHMIC = {"learning_rate": (5e-4, 2e-2), "copy_learning_rate": (1e-4, 1e-2), "new_item_weight": (0.25, 8.0)}
 LINEAR = {"dropout": (0.0, 0.5)}
 WHOLE = {"blocks": (1, 3), "recent": (16, 128)}
@@ -62,13 +66,13 @@ def recipe_of(candidate: Candidate, recipe: TeacherRecipe) -> TeacherRecipe:
 
 
 def suggest(trial: "optuna.Trial", current: Candidate) -> Candidate:
-    """A choice by the study's sampler; the ranges are widened to hold the current one."""
+    """A choice by the study's sampler; the ranges are widened to hold the current one, also one of 0."""
     steps = (max(current.steps // STEPS_FACTOR, 1), current.steps * STEPS_FACTOR)
     chosen: dict[str, float] = {"steps": trial.suggest_int("steps", *steps, log=True)}
     for ranges, log in ((LOGARITHMIC, True), (LINEAR, False)):
         for name, (low, high) in ranges.items():
             own = getattr(current, name)
-            found = trial.suggest_float(name, min(low, own), max(high, own), log=log)
+            found = trial.suggest_float(name, min(low, own), max(high, own), log=log and own > 0)
             chosen[name] = float(f"{found:.{DIGITS}g}")
     for name, (least, most) in WHOLE.items():
         own = getattr(current, name)

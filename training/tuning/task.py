@@ -27,6 +27,7 @@ from training.soft_labels import label_new_items
 from training.spectral_start import spectral_vectors
 from training.teacher import Teacher, TeacherShape, attribute_codes, tensors
 from training.train import Progress, TrainSettings
+from training.tuning.space import FIXED, recipe_of
 
 MOST_PEOPLE = 500  # whom a trial is measured on; all trials are measured on the same
 LEAST_PEOPLE = 100  # of a segment: of fewer, the interval of NDCG@10 is wider than what tuning can gain
@@ -53,7 +54,7 @@ class Task:
     @cached_property
     def key(self) -> str:
         """SHA-256 in hexadecimal of all that a trial's result depends on besides its choice."""
-        settings = (self.settings.history_length, self.settings.recipe.shape.width, self.settings.recipe.batch)
+        settings = (self.settings.history_length, recipe_of(FIXED, self.settings.recipe))
         arrays = (self.examples.baskets, self.labels.items, self.labels.share, self.cases.baskets)
         return fingerprint(self.prepared.record.data_sha256, self.seed, settings, *arrays)
 

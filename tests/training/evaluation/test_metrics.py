@@ -113,7 +113,8 @@ def test_evaluation_is_the_naive_mean_of_means(seed: int, items: int, batch: int
         patch.setattr(people, "BATCH", batch)
         found = evaluate(lambda rows: given_out[rows[0] : rows[-1] + 1], cases, PEOPLE, lambda *step: done.append(step))
     assert (given_out == scores).all()  # what a model returns is its own
-    assert sum(step for step, _ in done) == len(cases)
+    assert done[-1] == (len(cases), len(cases))
+    assert done == sorted(done)
     assert {total for _, total in done} == {len(cases)}
     for metrics, new_only in ((found.all_items, False), (found.new_items, True)):
         values: dict[str, list[list[float]]] = {name: [[] for _ in range(PEOPLE)] for name in MEANS}

@@ -53,7 +53,7 @@ def wrapped_sum(teacher, examples, rows, norm) -> torch.Tensor:
 @pytest.mark.parametrize("norm", [0.05, 1.0, 1e6])
 def test_ghost_clipping_is_clipping_of_each_persons_whole_gradient(teacher, examples, norm):
     shake(teacher)
-    rows = examples.draw(np.array([3, 7, 20, 41]), 3, np.random.default_rng(0))
+    rows = examples.draw(np.array([3, 7, 20, 41]), 3, np.random.default_rng(0).random)
     expected = torch.zeros(())
     for row in rows:
         gradient = gradient_of(teacher, examples, row)
@@ -63,7 +63,7 @@ def test_ghost_clipping_is_clipping_of_each_persons_whole_gradient(teacher, exam
 
 def test_one_person_moves_a_sum_by_at_most_the_norm(teacher, examples):
     shake(teacher)
-    rows = examples.draw(np.arange(12), 3, np.random.default_rng(0))
+    rows = examples.draw(np.arange(12), 3, np.random.default_rng(0).random)
     whole = wrapped_sum(teacher, examples, rows, 0.01)
     for gone in range(len(rows)):
         moved = whole - wrapped_sum(teacher, examples, np.delete(rows, gone, 0), 0.01)
@@ -79,7 +79,7 @@ def test_nobody_leaves_noise_alone(teacher, examples):
         return np.random.default_rng(len(asked)).standard_normal(size)
 
     recipe = DpSgdRecipe(sampling_rate=0.5, steps=1)
-    fit_privately(teacher, examples, recipe, 1.0, noise, np.ones, 0, lambda *_: None)
+    fit_privately(teacher, examples, recipe, 1.0, noise, np.ones, lambda *_: None)
     after = flat(teacher)
     assert sum(asked) == len(before)  # every number of the model
     assert (after != before).float().mean() > 0.99
@@ -100,16 +100,16 @@ def test_noise_has_the_deviation_of_noise_multiplier_times_norm_over_expected_pe
 def test_people_in_parts_are_the_people_at_once(teacher, examples, monkeypatch):
     other, before = copy.deepcopy(teacher), flat(teacher)
     recipe = DpSgdRecipe(sampling_rate=0.5, steps=2)
-    fit_privately(teacher, examples, recipe, 0.0, seeded_noise(0), np.random.default_rng(5).random, 0, lambda *_: None)
+    fit_privately(teacher, examples, recipe, 0.0, seeded_noise(0), np.random.default_rng(5).random, lambda *_: None)
     monkeypatch.setattr("training.private.dp_sgd.LOGITS_AT_ONCE", 7 * recipe.examples * other.items)
-    fit_privately(other, examples, recipe, 0.0, seeded_noise(0), np.random.default_rng(5).random, 0, lambda *_: None)
+    fit_privately(other, examples, recipe, 0.0, seeded_noise(0), np.random.default_rng(5).random, lambda *_: None)
     assert (flat(teacher) - flat(other)).norm() < 0.01 * (flat(teacher) - before).norm()  # sums in another order
 
 
 def test_people_without_examples_change_nothing(teacher, examples):
     start = np.append(examples.start, examples.start[-1])  # one more person, who has none
     more = PersonExamples(examples.histories, examples.targets, start)
-    rows = more.draw(np.array([2, more.people - 1]), 2, np.random.default_rng(0))
+    rows = more.draw(np.array([2, more.people - 1]), 2, np.random.default_rng(0).random)
     assert (rows[1] == -1).all()
     shake(teacher)
     both, one = wrapped_sum(teacher, more, rows, 1.0), wrapped_sum(teacher, more, rows[:1], 1.0)
@@ -128,3 +128,13 @@ def test_where_nothing_is_taken_twice_the_history_is_left_out(make_sequences, sm
     seen = np.take_along_axis(scores, some.items.astype(np.int64), 1)
     assert (seen[some.items > 0] < -1000).all()
     assert (np.sort(scores, 1)[:, 10] > -1000).all()
+
+
+def test_without_noise_its_steps_lower_the_loss(teacher, examples):
+    """From a shaken teacher, so that what statistics knew does not count."""
+    shake(teacher)
+    rows = examples.draw(np.arange(examples.people), 2, np.random.default_rng(1).random)
+    before = float(person_losses(teacher, examples, rows).detach().sum())
+    recipe = DpSgdRecipe(sampling_rate=0.9, steps=30)
+    fit_privately(teacher, examples, recipe, 0.0, seeded_noise(0), np.random.default_rng(5).random, lambda *_: None)
+    assert float(person_losses(teacher, examples, rows).detach().sum()) < before

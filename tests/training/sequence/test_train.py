@@ -86,11 +86,11 @@ def test_a_teacher_of_another_catalogue_is_refused(trained, tmp_path):
         load_next_item_teacher(tmp_path, ITEMS)
 
 
-def test_a_view_is_an_event_too(logs):
+def test_a_view_is_no_take(logs):
     day = 24 * 3_600_000
     baskets = [
         logs.basket(0, logs.start_ms, [3], EventType.VIEW),
         logs.basket(0, logs.start_ms + day, [4]),
         logs.basket(0, logs.start_ms + 2 * day, [3]),
     ]
-    assert first_takes(logs.prepared(baskets), TRAIN).of(0).tolist() == [3, 4]
+    assert first_takes(logs.prepared(baskets), TRAIN).of(0).tolist() == [4, 3]

@@ -54,3 +54,8 @@ def test_lines_are_toml_of_the_same_values():
 
     found = candidate_of(replace(RECIPE, rate=1.5e-7))
     assert tomllib.loads("\n".join(found.lines())) == msgspec.structs.asdict(found)
+
+
+def test_a_weight_of_0_may_be_what_a_project_has(study):
+    own = msgspec.structs.replace(candidate_of(RECIPE), new_item_weight=0.0)
+    assert all(0.0 <= suggest(study.ask(), own).new_item_weight <= 8.0 for _ in range(20))
