@@ -47,7 +47,7 @@ def blame(stored: DeviceModel, floats: DeviceModel, histories: Histories) -> Bla
             restored[layer] = changed(ask)
     found = [Blame(name, value, (whole - value) / whole if whole else 0.0) for name, value in restored.items()]
     found.sort(key=lambda each: (-each.share, each.layer))
-    return Blamed(stored.recipe.name, len(expected), whole, tuple(found))
+    return Blamed(stored.recipe.name, len(histories), whole, tuple(found))
 
 
 def _variables(model: DeviceModel) -> dict[str, list[tf.Variable]]:
@@ -72,8 +72,11 @@ def _assigned(variables: list[tf.Variable], values: list[tf.Variable]) -> Iterat
 
 
 def _top(scores: Encoded, histories: Histories) -> NDArray[np.int64]:
-    """int64 [n, TOP]: each history's best items."""
+    """int64 [2n, TOP]: each history's best items, then each history's best new ones.
+
+    Who buys again is shown what was bought before, which hardly depends on the encoders: new items do.
+    """
     everything, items, own = scores(np.arange(len(histories)))
-    everything = everything.scatter(1, items, own)
-    everything[:, 0] = -torch.inf
-    return everything.topk(min(TOP, everything.shape[1] - 1), dim=1).indices.numpy()
+    both = torch.cat([everything.scatter(1, items, own), everything.scatter(1, items, -torch.inf)])
+    both[:, 0] = -torch.inf
+    return both.topk(min(TOP, both.shape[1] - 1), dim=1).indices.numpy()

@@ -7,7 +7,7 @@ class Blame(msgspec.Struct, frozen=True):
     """One layer's part in what compression changed."""
 
     layer: str
-    changed: float  # mean share of the float model's top 10 that is missing while all but this layer are compressed
+    changed: float  # mean share of the float model's top 10s that is missing while all but this layer are compressed
     share: float  # of the whole change that goes away with it; negative where the layer makes up for others
 
 
@@ -16,5 +16,7 @@ class Blamed(msgspec.Struct, frozen=True):
 
     recipe: str
     histories: int
-    changed: float  # mean share of the float model's top 10 that the compressed model's lacks
+    changed: (
+        float  # mean share of the float model's top 10s, of all items and of new ones, that the compressed one's lack
+    )
     layers: tuple[Blame, ...]  # the most to blame first

@@ -55,4 +55,4 @@ def measured(
 
 
 def _negated(difference: Estimate) -> Estimate:
-    return Estimate(-difference.value, -difference.high, -difference.low)
+    return Estimate(0.0 - difference.value, 0.0 - difference.high, 0.0 - difference.low)  # no loss is 0, not -0
