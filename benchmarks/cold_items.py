@@ -3,7 +3,7 @@
     pocketrec demo --run runs/demo
     python benchmarks/cold_items.py runs/demo --out results/
 
-The catalogue grows as the next bundle's does: the log is prepared once more with a later cut, and items that nobody
+The catalogue grows: the log is prepared once more with a later cut, and items that nobody
 had before the test weeks join those the model knows (`compression.grown_catalogue`). Asked are the test baskets, but
 for the last week's, that hold such an item which their person has not had yet; all before the basket is the history.
 

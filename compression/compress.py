@@ -52,7 +52,7 @@ class CompressSettings:
 
 def default_recipe(recipe: DistillationRecipe) -> Recipe:
     """How a model of this distillation is stored where nothing else is chosen: everything int8, pruned as it was."""
-    return Recipe(pruned=round(100 * recipe.sparsity))
+    return Recipe(pruned=round(100 * recipe.sparsity), m_by_n=recipe.m_by_n)
 
 
 def initial_table(labels: SoftLabels, width: int) -> tuple[np.ndarray, float, float]:

@@ -38,6 +38,7 @@ class DistillationRecipe:
     basket_weight: float = 1.0
     quantize_from: float = 0.5  # share of the steps after which the table is trained on its int8 grid
     sparsity: float = 0.5  # of the encoders' dense weights at the end; 0: not pruned
+    m_by_n: tuple[int, int] | None = None  # m zeros in every n weights of a unit, instead of anywhere
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def distil(
     tf.random.set_seed(seed)
     found = []
     batches = distillation_batches(examples, labels, recipe.batch, UNIFORM_DRAWS, CAPACITY, seed)
-    with pruning(model, recipe.sparsity, recipe.steps) as prune:
+    with pruning(model, recipe.sparsity, recipe.steps, recipe.m_by_n) as prune:
         step = _step(model, recipe)
         for number in range(recipe.steps):
             if number == int(recipe.quantize_from * recipe.steps) and not table.is_quantized:

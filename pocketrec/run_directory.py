@@ -11,9 +11,10 @@
         privacy/            the privacy ledger
         checkpoints/        a teacher in training, until its step has finished
         tuning/             the trials of `pocketrec tune`
+        search/             those of `pocketrec compress` with limits
         secrets/            random keys that only the owner may read
 
-The last seven are no steps: they grow, and no step replaces them.
+The last eight are no steps: they grow, and no step replaces them.
 
 A folder without the leading dot is complete: it was written under the other name, put on the disk and then renamed.
 """

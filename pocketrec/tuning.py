@@ -132,7 +132,6 @@ def page(tuning: "Tuning") -> str:
     )
     return environment.get_template("tuning.html.j2").render(
         tuning=tuning,
-        chosen=tuning.trials[tuning.chosen - 1],
         chart=trials_chart([_row(trial, tuning.chosen) for trial in tuning.trials]),
     )
 

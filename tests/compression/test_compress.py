@@ -165,3 +165,14 @@ def test_quantized_values_stay_within_half_a_step():
 
 def test_the_recipes_name_decodes():
     assert default_recipe(DistillationRecipe(sparsity=0.8)).name == "prune80_dynamic_wi8_afp32"
+    assert default_recipe(DistillationRecipe(m_by_n=(2, 4))).name == "prune2by4_dynamic_wi8_afp32"
+
+
+def test_two_of_every_four_weights_of_a_unit_are_pruned_while_training(make):
+    model = make["model"](make["spec"]())
+    with pruning(model, 0.5, 10, (2, 4)) as prune:
+        for step in range(10):
+            prune(step)
+    for name in ("describe_out", "values"):
+        kernel = model.token_encoder.get_layer(name).kernel.numpy()
+        assert ((kernel.reshape(-1, 4, kernel.shape[1]) == 0).sum(1) == 2).all()
