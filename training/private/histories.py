@@ -16,7 +16,7 @@ from contracts.bundle import WISHES
 from contracts.events import EVENT_CODES, EventType
 from contracts.summary import HALF_LIFE_HOURS
 from training.histories import HOURS_OF_WEEK, Histories, hour_of_week
-from training.private.teacher import PrivateTeacher
+from training.private.teacher import BATCH, PrivateTeacher
 
 CONTEXT_COLUMNS = 4  # hour of the week, device class, segment, wish
 
@@ -95,9 +95,7 @@ def draw_histories(
     for basket in range(recipe.baskets):
         before = (recipe.people, basket * size)
         history = histories_at(items[:, :basket].reshape(before), hours[:, :basket].reshape(before), now, length)
-        scores = teacher.scores(history).numpy()
-        gumbel = -np.log(-np.log(rng.uniform(1e-12, 1.0, scores.shape)))  # the best of sums are draws of the softmax
-        best = torch.from_numpy(scores + gumbel)[:, 1:].topk(size, dim=1).indices.numpy() + 1
+        best = _draw_items(teacher, history, size, rng)
         taken = np.arange(size) < rng.integers(1, size + 1, recipe.people)[:, None]
         items[:, basket] = np.where(taken, best, 0)
         hours[:, basket] = now[:, None]
@@ -108,6 +106,16 @@ def draw_histories(
         progress(basket + 1, recipe.baskets)
     columns = (np.concatenate(column) for column in zip(*(vars(each).values() for each in seen), strict=True))
     return DrawnHistories(Histories(*columns), np.concatenate(targets))
+
+
+def _draw_items(teacher: PrivateTeacher, history: Histories, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """int64 [n, size]: distinct items of each person's next basket; a part of the people at once, each scores all items."""
+    drawn = []
+    for first in range(0, len(history), BATCH):
+        scores = teacher.scores(history[slice(first, first + BATCH)]).numpy()
+        gumbel = -np.log(-np.log(rng.uniform(1e-12, 1.0, scores.shape)))  # the best of sums are draws of the softmax
+        drawn.append(torch.from_numpy(scores + gumbel)[:, 1:].topk(size, dim=1).indices.numpy() + 1)
+    return np.concatenate(drawn)
 
 
 def _with_context(history: Histories, now: NDArray[np.integer]) -> Histories:
