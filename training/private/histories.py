@@ -109,7 +109,7 @@ def draw_histories(
 
 
 def _draw_items(teacher: PrivateTeacher, history: Histories, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """int64 [n, size]: distinct items of each person's next basket; a part of the people at once, each scores all items."""
+    """int64 [n, size]: distinct items of each person's next basket; people in parts, as each scores all items."""
     drawn = []
     for first in range(0, len(history), BATCH):
         scores = teacher.scores(history[slice(first, first + BATCH)]).numpy()
