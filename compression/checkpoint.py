@@ -5,40 +5,49 @@ The same model gives the same bytes.
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from compression.recipe import parse_recipe
-from contracts.errors import ConfigError, RunError
+from compression.recipe import Recipe, parse_recipe
+from contracts.errors import RunError
 
 if TYPE_CHECKING:
     from compression.device_model import DeviceModel
+    from compression.inverted_lists import FrozenCodes
+    from compression.item_table import FrozenTable
 
 SPEC, WEIGHTS = "device_model.json", "device_model.npz"
-ROW_SCALES = "table_scales"
+ROW_SCALES, ORDER = "table_scales", "order"
 FORMAT_VERSION = 1
 
 
 class SavedSpec(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = FORMAT_VERSION
     spec: dict
-    scale: float  # of an int8 item table, else 1
+    scale: float  # of an int8 item table or of the centres of item codes, else 1
+    slots: int = 0  # items of a list of item codes
     recipe: str
     model_version: str  # sha256 over every weight
 
 
 def _arrays(model: "DeviceModel") -> dict[str, np.ndarray]:
-    from compression.item_table import StoredTable
+    from compression.item_codes import StoredCodes
 
     stored = model.table.frozen()
-    if not isinstance(stored, StoredTable):
-        raise ConfigError("a model over item codes cannot be saved yet: distil it over a table")
-    arrays: dict[str, np.ndarray] = {"table": stored.codes}
-    if stored.row_scales is not None:
-        arrays[ROW_SCALES] = stored.row_scales
+    arrays: dict[str, np.ndarray]
+    if isinstance(stored, StoredCodes):
+        arrays = {"codes": stored.codes, "books": stored.books, "centres": stored.centres}
+        if stored.order is not None:
+            arrays[ORDER] = stored.order.astype(np.int32)
+    else:
+        arrays = {"table": stored.codes}
+        if stored.row_scales is not None:
+            arrays[ROW_SCALES] = stored.row_scales
     for encoder in (model.token_encoder, model.query_encoder):
         arrays |= {f"{encoder.name}/{number:02d}": value for number, value in enumerate(encoder.get_weights())}
     return arrays | {f"adapter/{name}": value for name, value in model.adapter_values().items()}
@@ -78,6 +87,7 @@ def save_device_model(model: "DeviceModel", folder: Path, recipe: str) -> str:
     saved = SavedSpec(
         spec=msgspec.to_builtins(model.spec),
         scale=stored.scale,
+        slots=getattr(stored, "slots", 0),
         recipe=recipe,
         model_version=version,
     )
@@ -111,18 +121,13 @@ def load_device_model(folder: Path) -> "DeviceModel":
             recorded.
     """
     from compression.device_model import DeviceModel, DeviceModelSpec, build_query_encoder, build_token_encoder
-    from compression.item_table import FrozenTable, StoredTable
 
     saved = load_saved_spec(folder)
     try:
         spec = msgspec.convert(saved.spec, DeviceModelSpec)
     except msgspec.ValidationError as error:
         raise RunError(f"{folder / SPEC} describes no device model ({error}): compress again") from None
-    try:
-        with np.load(folder / WEIGHTS) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{folder / WEIGHTS} cannot be read ({error}): compress again") from None
+    arrays = _read_npz(folder / WEIGHTS)
     if model_version(arrays, saved.scale) != saved.model_version:
         raise RunError(f"{folder / WEIGHTS} holds other weights than {SPEC} names: compress again")
     encoders = (build_token_encoder(spec), build_query_encoder(spec))
@@ -130,5 +135,36 @@ def load_device_model(folder: Path) -> "DeviceModel":
         encoder.set_weights([arrays[name] for name in sorted(arrays) if name.startswith(f"{encoder.name}/")])
     adapter = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("adapter/")}
     recipe = parse_recipe(saved.recipe)
-    table = StoredTable(arrays["table"], saved.scale, recipe.table, arrays.get(ROW_SCALES))
-    return DeviceModel(spec, FrozenTable(table, "shipped"), *encoders, adapter, recipe)
+    return DeviceModel(spec, _table_of(saved, recipe, arrays), *encoders, adapter, recipe)
+
+
+def load_item_order(folder: Path) -> NDArray[np.int64] | None:
+    """The log's number of each of a model's items, int64 [items + 1]; None where the model numbers them alike.
+
+    Raises:
+        RunError: if the folder holds no device model that can be read.
+    """
+    if not load_saved_spec(folder).slots:
+        return None
+    order = _read_npz(folder / WEIGHTS, (ORDER,)).get(ORDER)
+    return None if order is None else order.astype(np.int64)
+
+
+def _read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in archive.files if names is None or name in names}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} cannot be read ({error}): compress again") from None
+
+
+def _table_of(saved: SavedSpec, recipe: Recipe, arrays: dict[str, np.ndarray]) -> "FrozenTable | FrozenCodes":
+    from compression.inverted_lists import FrozenCodes
+    from compression.item_codes import StoredCodes
+    from compression.item_table import FrozenTable, StoredTable
+
+    if saved.slots:
+        order = arrays[ORDER].astype(np.int64) if ORDER in arrays else None
+        codes = StoredCodes(arrays["codes"], arrays["books"], arrays["centres"], saved.scale, saved.slots, order)
+        return FrozenCodes(codes, "shipped")
+    return FrozenTable(StoredTable(arrays["table"], saved.scale, recipe.table, arrays.get(ROW_SCALES)), "shipped")

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 import torch
 
-from compression.checkpoint import load_device_model, save_device_model
+from compression.checkpoint import load_device_model, load_item_order, save_device_model
+from compression.coding import code_items, coded_by_default
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
 from compression.grown_catalogue import grown_model
@@ -18,6 +19,7 @@ from compression.item_table import TrainableTable
 from compression.kept_zeros import zeros_kept
 from compression.passes import compressed
 from compression.recipe import Recipe
+from compression.renumbering import renumbered_labels, renumbered_log
 from compression.repeatable import train_repeatably
 from contracts.errors import RunError
 from training.calibration import Encoded, best_offset
@@ -37,6 +39,7 @@ from training.train import load_teacher
 Progress = Callable[[str, int, int], None]
 Choose = Callable[[DeviceModel], Recipe]
 """A distilled model -> how to store it."""
+WARM_START_SLOWER = 10  # than distillation
 DISTILLED, GRID = "distilled", "grid.json"  # the model before it is stored, from which a search goes on
 
 
@@ -46,6 +49,8 @@ class CompressSettings:
     candidates: int = 100  # K
     width: int = 64
     recipe: DistillationRecipe = field(default_factory=DistillationRecipe)
+    item_codes: bool | None = None  # instead of a table; None: where the catalogue is large
+    code_bytes: int = 16  # of an item
     warm_start_steps: int = 100
     warm_start_examples: int = 8_000
 
@@ -86,7 +91,7 @@ def compress(
     progress: Progress,
     choose: Choose | None = None,
 ) -> str:
-    """Distil, prune, quantize, evaluate and save.
+    """Distil, prune, quantize, code the items of a large catalogue, evaluate and save.
 
     Writes into `folder` what `compression.checkpoint` saves, and `people_quality.npz` with `device_float`: the
     finished model's quality on the test baskets, computed in float32.
@@ -130,6 +135,17 @@ def compress(
     _save_distilled(model, folder / DISTILLED)
     if choose is not None:
         model.recipe = choose(model)
+    if coded_by_default(items) if settings.item_codes is None else settings.item_codes:
+        prepared = code_items(
+            model,
+            prepared,
+            labels,
+            settings.recipe,
+            settings.code_bytes,
+            seed,
+            lambda done, total: progress("train with item codes", done, total),
+        )
+        model.recipe = replace(model.recipe, table=model.recipe.dense, code_bytes=settings.code_bytes)
     return finish(model, prepared, folder, settings, seed, progress)
 
 
@@ -193,16 +209,12 @@ def warm_start(
         NewItemLabeller(prepared), examples, lambda done, total: progress("label newer weeks", done, total)
     )
     labels = make_soft_labels(load_teacher(train_folder, prepared), examples, new_items)
-    recipe = settings.recipe
-    gentle = replace(
-        recipe,
-        steps=settings.warm_start_steps,
-        rate=recipe.rate / 10,
-        table_rate=recipe.table_rate / 10,
-        adapter_rate=recipe.adapter_rate / 10,
-        quantize_from=0.0,
-        sparsity=0.0,  # what is pruned stays so
-    )
+    order = load_item_order(compress_folder)
+    if order is not None:
+        prepared, labels = renumbered_log(prepared, order), renumbered_labels(labels, order)
+        examples = examples_of(prepared, newer, settings.history_length, fit_segments(prepared, seed))
+    steps = settings.warm_start_steps
+    gentle = replace(settings.recipe.slower(WARM_START_SLOWER), steps=steps, sparsity=0.0)  # what is pruned stays so
     with zeros_kept(model):
         distil(model, examples, labels, gentle, seed, lambda done, total: progress("warm start", done, total))
     return finish(model, prepared, folder, settings, seed, progress)

@@ -179,7 +179,7 @@ class DeviceModel(tf.Module):
         )
 
     def thaw_table(self) -> None:
-        """Train the table on from what is stored, on the same grid; codes are trained as what they are already."""
+        """Train the table on from what is stored, on the same grid. Item codes stay; the model trains around them."""
         stored = self.table.frozen()
         if isinstance(stored, StoredTable):
             self.table = TrainableTable.thawed(stored)

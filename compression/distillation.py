@@ -4,15 +4,14 @@ Soft labels as in Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), hidden state
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from compression.device_model import MASKED, DeviceModel
-from compression.inverted_lists import FrozenCodes
-from compression.item_table import FrozenTable, TrainableTable
+from compression.item_table import FrozenTable
 from compression.pruning import pruning
 from compression.training_data import DistillationBatch, distillation_batches
 from training.examples import Examples
@@ -39,6 +38,11 @@ class DistillationRecipe:
     quantize_from: float = 0.5  # share of the steps after which the table is trained on its int8 grid
     sparsity: float = 0.5  # of the encoders' dense weights at the end; 0: not pruned
     m_by_n: tuple[int, int] | None = None  # m zeros in every n weights of a unit, instead of anywhere
+
+    def slower(self, times: float) -> "DistillationRecipe":
+        """The same at lower rates, for a model that is good already; its table is on its grid from the start."""
+        rates = {name: getattr(self, name) / times for name in ("rate", "table_rate", "adapter_rate")}
+        return replace(self, **rates, quantize_from=0.0)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def distil(
     """Train a device model in place, pruning its encoders and quantizing its table on the way.
 
     Args:
-        model: over a `TrainableTable` or `TrainableCodes`.
+        model: over a `TrainableTable`, `TrainableCodes`, or `FrozenCodes`, which stay as they are.
         examples: n.
         labels: of the same n examples.
         recipe: weights of the losses, rates and schedules.
@@ -107,8 +111,8 @@ def distil(
         The losses of every step.
     """
     table = model.table
-    if isinstance(table, FrozenTable | FrozenCodes):
-        raise TypeError("a frozen table cannot be trained: start from a TrainableTable or from TrainableCodes")
+    if isinstance(table, FrozenTable):
+        raise TypeError("a frozen table cannot be trained: start from a TrainableTable")
     tf.random.set_seed(seed)
     found = []
     batches = distillation_batches(examples, labels, recipe.batch, UNIFORM_DRAWS, CAPACITY, seed)
@@ -120,21 +124,18 @@ def distil(
             losses = step(_tensors(next(batches)), tf.constant(cosine(number, recipe.steps), tf.float32))
             found.append(Losses(*(float(loss) for loss in losses)))
             prune(number)
-            if not isinstance(table, TrainableTable):
-                table.after_step(number)
+            table.after_step(number)
             progress(number + 1, recipe.steps)
-    if isinstance(table, TrainableTable):
-        table.keep_to_grid()
+    table.end_training()
     return found
 
 
 def _step(model: DeviceModel, recipe: DistillationRecipe) -> Callable[..., tuple[tf.Tensor, ...]]:
     """One step of Adam over batch and share of the learning rate, compiled; answers with the four losses."""
-    table = model.table
     encoders = [*model.token_encoder.trainable_variables, *model.query_encoder.trainable_variables]
     groups = (
         (encoders, recipe.rate),
-        ([table.values] if isinstance(table, TrainableTable) else table.trained, recipe.table_rate),
+        (model.table.trained, recipe.table_rate),
         (list(model.adapter.values()), recipe.adapter_rate),
     )
     optimizers = [tf_keras.optimizers.Adam(rate) for _, rate in groups]

@@ -40,14 +40,6 @@ def fine_tune(
     floats = table.values.numpy() if isinstance(table, TrainableTable) else table.frozen().values()
     tuned.table = TrainableTable(floats, recipe.table)
     tuned.table.start_quantization()
-    gentle = replace(
-        distillation,
-        rate=distillation.rate / SLOWER,
-        table_rate=distillation.table_rate / SLOWER,
-        adapter_rate=distillation.adapter_rate / SLOWER,
-        quantize_from=0.0,
-        sparsity=0.0,
-    )
     with fake_quantized(tuned, recipe.dense):
-        distil(tuned, examples, labels, gentle, seed, progress)
+        distil(tuned, examples, labels, replace(distillation.slower(SLOWER), sparsity=0.0), seed, progress)
     return tuned

@@ -62,6 +62,9 @@ class HashedTable(tf.Module):
     def after_step(self, step: int) -> None:
         """Nothing is done between steps."""
 
+    def end_training(self) -> None:
+        """Nothing is left to do."""
+
     def rows(self, items: tf.Tensor) -> tf.Tensor:
         """float32 [..., width]: vectors of some items."""
         own = tf.gather(self.own, items)

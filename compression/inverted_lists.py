@@ -100,6 +100,22 @@ class FrozenCodes(tf.Module):
         """float32 [n, width]: the centres of some lists, int32 [n]."""
         return tf.cast(tf.gather(self._centres, lists), tf.float32) * self.stored.scale
 
+    is_quantized = True
+
+    @property
+    def trained(self) -> list[tf.Variable]:
+        """Nothing: a model over it trains on around its items."""
+        return []
+
+    def start_quantization(self) -> None:
+        """It is what is stored."""
+
+    def after_step(self, step: int) -> None:
+        """Nothing moves."""
+
+    def end_training(self) -> None:
+        """Nothing moved."""
+
     def frozen(self) -> StoredCodes:
         return self.stored
 

@@ -38,6 +38,7 @@ class StoredCodes(NamedTuple):
     centres: NDArray[np.int8]  # [lists, width]
     scale: float  # of the centres
     slots: int  # items of a list
+    order: NDArray[np.int64] | None = None  # [items + 1] the log's number of each item, where it is another
 
     @property
     def nbytes(self) -> int:
@@ -158,6 +159,7 @@ class TrainableCodes(tf.Module):
         weights: NDArray[np.float32],
         importance: NDArray[np.floating],
         seed: int,
+        order: NDArray[np.int64] | None = None,
     ) -> None:
         """A table that will be coded.
 
@@ -168,10 +170,12 @@ class TrainableCodes(tf.Module):
             weights: float32 [width], see `encode`.
             importance: float [items + 1], see `fit_books`.
             seed: of the fit.
+            order: see `StoredCodes`.
         """
         super().__init__(name="item_codes")
         items, width = values.shape
-        self.slots, self._weights, self._importance, self._seed = slots, weights, importance, seed
+        self.slots, self.order = slots, order
+        self._weights, self._importance, self._seed = weights, importance, seed
         self._list = (np.arange(items) // slots).astype(np.int32)
         self.values = tf.Variable(values.astype(np.float32), name="values")
         self.centres = tf.Variable(tf.zeros((self._list[-1] + 1, width)), trainable=False, name="centres")
@@ -212,6 +216,9 @@ class TrainableCodes(tf.Module):
         """What a training step may move; codes are moved between steps."""
         return [self.values, self.books]
 
+    def end_training(self) -> None:
+        """What is stored was seen by training in its last steps."""
+
     def rows(self, items: tf.Tensor) -> tf.Tensor:
         floats = tf.gather(self.values, items)
         books, _, part = self.books.shape
@@ -231,4 +238,5 @@ class TrainableCodes(tf.Module):
             self.start_quantization()
         scale = float(self.scale.numpy())
         centres = quantize(self.centres.numpy(), scale)
-        return StoredCodes(self.codes.numpy().astype(np.uint8), self.books.numpy(), centres, scale, self.slots)
+        codes = self.codes.numpy().astype(np.uint8)
+        return StoredCodes(codes, self.books.numpy(), centres, scale, self.slots, self.order)

@@ -102,7 +102,14 @@ class TrainableTable(tf.Module):
         elif self.storage == "int4":
             self.scale.assign(int4_row_scales(self.values.numpy()).astype(np.float32)[:, None])
 
-    def keep_to_grid(self) -> None:
+    @property
+    def trained(self) -> list[tf.Variable]:
+        return [self.values]
+
+    def after_step(self, step: int) -> None:
+        """Nothing is done between steps."""
+
+    def end_training(self) -> None:
         """Bring entries beyond the grid's ends to them, where training saw them: they drifted on unseen."""
         if self.is_quantized:
             end = self._levels * self.scale

@@ -57,6 +57,9 @@ class LowRankTable(tf.Module):
     def after_step(self, step: int) -> None:
         """Nothing is done between steps."""
 
+    def end_training(self) -> None:
+        """Nothing is left to do."""
+
     def rows(self, items: tf.Tensor) -> tf.Tensor:
         """float32 [..., width]: vectors of some items."""
         return tf.tensordot(tf.gather(self.own, items), self.directions, 1)

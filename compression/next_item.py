@@ -119,7 +119,7 @@ def distil_next_item(
                 number += 1
             found.append(float(np.mean(losses)))
             progress(epoch + 1, recipe.epochs)
-    table.keep_to_grid()
+    table.end_training()
     return found
 
 

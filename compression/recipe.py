@@ -3,7 +3,7 @@
 A name decodes: `prune50_cluster16_qat_dynamic_wi8_afp32_ti4` is half of the dense weights pruned, what is left in 16
 clusters, quantization-aware training, dense weights int8 that multiply activations rounded to int8 in each call
 (`dynamic`; `weightonly`: activations as they are), activations kept as float32, and an int4 item table, where another
-storage than the dense weights' is used. What is not done is not named.
+storage than the dense weights' is used; `_pq16` in its place: item codes of 16 bytes. What is not done is not named.
 """
 
 import re
@@ -20,7 +20,7 @@ _EXPANDED = {short: storage for storage, short in ABBREVIATIONS.items()}
 _STORAGE = "|".join(_EXPANDED)
 _NAME = re.compile(
     r"(?:prune(?:(?P<m>\d+)by(?P<n>\d+)|(?P<pruned>\d+))_)?(?:cluster(?P<clusters>\d+)_)?(?P<aware>qat_)?"
-    rf"(?P<kernels>dynamic|weightonly)_w(?P<dense>{_STORAGE})_afp32(?:_t(?P<table>{_STORAGE}))?"
+    rf"(?P<kernels>dynamic|weightonly)_w(?P<dense>{_STORAGE})_afp32(?:_t(?P<table>{_STORAGE})|_pq(?P<codes>\d+))?"
 )
 MAX_PRUNED, MAX_CLUSTERS = 95, 256
 
@@ -38,6 +38,7 @@ class Recipe:
         table: storage of the item table.
         activations: what integers of dense layers are multiplied with: int8, to which they are rounded in each call,
             or float32, by expanding the integers when the model is loaded.
+        code_bytes: of an item, where the catalogue is coded; 0: a table.
     """
 
     pruned: int = 0
@@ -47,6 +48,7 @@ class Recipe:
     dense: Storage = "int8"
     table: Storage = "int8"
     activations: Activations = "int8"
+    code_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.pruned <= MAX_PRUNED:
@@ -57,6 +59,8 @@ class Recipe:
             raise ConfigError(f"{self.m_by_n} prunes {percent(*self.m_by_n)} %, not {self.pruned} %: give the former")
         if self.clusters and not 2 <= self.clusters <= MAX_CLUSTERS:
             raise ConfigError(f"{self.clusters} clusters: take 2 to {MAX_CLUSTERS}, or 0 for none")
+        if self.code_bytes and self.table != self.dense:
+            raise ConfigError(f"item codes are no {self.table} table: leave the table's storage as the dense weights'")
 
     @property
     def name(self) -> str:
@@ -71,7 +75,9 @@ class Recipe:
         if self.aware:
             parts.append("qat")
         parts += ["dynamic" if self.activations == "int8" else "weightonly", f"w{ABBREVIATIONS[self.dense]}", "afp32"]
-        if self.table != self.dense:
+        if self.code_bytes:
+            parts.append(f"pq{self.code_bytes}")
+        elif self.table != self.dense:
             parts.append(f"t{ABBREVIATIONS[self.table]}")
         return "_".join(parts)
 
@@ -104,5 +110,6 @@ def parse_recipe(name: str) -> Recipe:
         aware=bool(found["aware"]),
         dense=dense,
         table=_EXPANDED[found["table"]] if found["table"] else dense,
+        code_bytes=int(found["codes"] or 0),
         activations="int8" if found["kernels"] == "dynamic" else "float32",
     )

@@ -20,7 +20,7 @@ class StoreTable(Pass):
 
     def apply(self, model: "DeviceModel", recipe: Recipe) -> None:
         stored = model.table.frozen()
-        if not isinstance(stored, StoredTable) or stored.storage == recipe.table:  # item codes are stored as codes
+        if not isinstance(stored, StoredTable) or stored.storage == recipe.table:  # codes are stored as they are
             model.table = model.frozen("shipped").table
             return
         values = model.table.values.numpy() if isinstance(model.table, TrainableTable) else stored.values()

@@ -221,6 +221,11 @@ class Compression(Section, frozen=True):
     """How the device model is distilled, pruned and quantized."""
 
     steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 450
+    item_codes: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="store items as codes of a few bytes and search them in lists; auto: from 20,000 items on"),
+    ] = "auto"
+    code_bytes: Annotated[int, Meta(ge=1, le=64, description="of an item's code, a divisor of the model's width")] = 16
     warm_start_steps: Annotated[int, Meta(ge=1, le=1_000_000, description="of the next bundle, on newer weeks")] = 100
     warm_start_examples: Annotated[
         int, Meta(ge=1, le=10_000_000, description="baskets of newer weeks that these steps learn from")
@@ -288,3 +293,13 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 'task = "next_item" under [model] cannot be trained privately: take task = "next_basket", or '
                 'training = "none" under [privacy]'
             )
+        if self.compression.item_codes == "on":
+            if self.model.task == "next_item" or self.privacy.training == "private":
+                raise ValueError(
+                    'item_codes = "on" under [compression] is for task = "next_basket" without privacy: take "auto"'
+                )
+            if self.model.width % self.compression.code_bytes:
+                raise ValueError(
+                    f"code_bytes = {self.compression.code_bytes} under [compression] does not divide the model's width "
+                    f"{self.model.width}: take a divisor"
+                )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from compression.recipe import Recipe, parse_recipe
 from contracts.bundle import CORE_ML, ArtifactQuality, Manifest
 from export.exporter import OUTPUT_NAMES
 from export.templates import render
@@ -32,9 +33,19 @@ def render_model_card(
         rows=quality_rows(manifest, baselines),
         sizes=list(artifact_sizes(manifest)),
         outputs=OUTPUT_NAMES,
+        catalogue=_catalogue(parse_recipe(manifest.recipe)),
         adapter_floats=sum(math.prod(shape) for shape in manifest.adapter.values()),
         tolerance=tolerance,
     )
+
+
+def _catalogue(recipe: Recipe) -> str:
+    if recipe.code_bytes:
+        return (
+            f"Items are codes of {recipe.code_bytes} bytes, searched in lists: the best items of the nearest lists "
+            "and of the history are returned."
+        )
+    return f"The item table is {recipe.table} in every artifact, the same numbers in each, stored once."
 
 
 def quality_rows(manifest: Manifest, baselines: Mapping[str, ArtifactQuality]) -> list[QualityRow]:

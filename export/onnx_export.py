@@ -27,10 +27,13 @@ class OnnxExporter(Exporter):
     artifact = ONNX
 
     def export(self, model: "DeviceModel", path: Path, precision: Precision) -> None:
+        from compression.item_table import StoredTable
+
         frozen = model.frozen(kept_in(precision))
         proto = _convert(frozen.signatures(["recommend"])["recommend"])
-        if precision == "shipped":
-            _store_once(proto, frozen.table.frozen().codes)
+        table = frozen.table.frozen()
+        if precision == "shipped" and isinstance(table, StoredTable):  # item codes are stored once as they are
+            _store_once(proto, table.codes)
         write_durably(path, canonical(proto).SerializeToString(deterministic=True))
 
 

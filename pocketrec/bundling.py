@@ -13,9 +13,12 @@ import numpy as np
 from contracts.bundle import ArtifactQuality, Manifest, Provenance
 from contracts.project import Project
 from federated.ledger import LedgerEntry
+from pocketrec.model_steps import COMPRESS, TRAIN
+from pocketrec.preparation import PREPARE
 from pocketrec.private_steps import base_model_statement
 from pocketrec.run_directory import RunDirectory
-from training.prepared import Prepared, load_prepared
+from pocketrec.steps import StepContext
+from training.prepared import Prepared
 from training.segments import Segments, fit_segments
 
 if TYPE_CHECKING:
@@ -79,14 +82,18 @@ class Central:
     teacher: ArtifactQuality
 
     @classmethod
-    def load(cls, prepare_folder: Path, train_folder: Path, project: Project) -> "Central":
+    def load(cls, context: StepContext) -> "Central":
+        """What `prepare`, `train` and `compress` left; the log under the numbering of the device model."""
+        from compression.coding import load_prepared_as
         from pocketrec.artifact_quality import as_quality
         from training.people_quality import load_people_quality
 
-        seed, prepared = project.project.seed, load_prepared(prepare_folder)
+        project = context.project
+        prepared = load_prepared_as(context.inputs[PREPARE.name], context.inputs[COMPRESS.name])
+        seed = project.project.seed
         stated = {
             name: as_quality(metrics, "PyTorch" if name == TEACHER else "NumPy and SciPy", seed)
-            for name, metrics in load_people_quality(train_folder).items()
+            for name, metrics in load_people_quality(context.inputs[TRAIN.name]).items()
         }
         teacher = stated.pop(TEACHER)
         return cls(project, prepared, fit_segments(prepared, seed), stated, teacher)

@@ -92,7 +92,7 @@ def _work(context: StepContext) -> None:
     from training.people_quality import save_people_quality
 
     seed = context.project.project.seed
-    central = Central.load(context.inputs[PREPARE.name], context.inputs[TRAIN.name], context.project)
+    central = Central.load(context)
     model = load_device_model(context.inputs[COMPRESS.name])
     task = test_task(central.prepared, central.segments, model.spec.history_length)
     with tempfile.TemporaryDirectory(prefix="pocketrec-export-") as temporary:

@@ -16,6 +16,7 @@ from federated.gate import GateDecision
 from federated.ledger import LedgerEntry
 from federated.settings import FederatedReport, FederatedSettings
 from pocketrec.exporting import BUNDLE, EXPORT
+from pocketrec.model_steps import COMPRESS
 from pocketrec.preparation import PREPARE
 from pocketrec.simulation import SIMULATE
 from pocketrec.steps import Step, StepContext
@@ -83,11 +84,11 @@ class _Rounds(threading.Thread):
 
 
 def _work(context: StepContext) -> None:
+    from compression.coding import load_prepared_as
     from federated.coverage import coverage
     from federated.ledger import read_ledger
     from pocketrec.adapter_gate import bundled_adapter, judge
     from pocketrec.artifact_quality import test_task
-    from training.prepared import load_prepared
     from training.privacy_crosscheck import prv_epsilon
     from training.segments import fit_segments
 
@@ -102,7 +103,8 @@ def _work(context: StepContext) -> None:
         _live_on(fleet, rounds, context)
         report = rounds.result()
         timelines = {phone.household.login: tuple(phone.device.timeline) for phone in fleet.phones}
-    prepared, seed = load_prepared(context.inputs[PREPARE.name]), project.project.seed
+    prepared = load_prepared_as(context.inputs[PREPARE.name], context.inputs[COMPRESS.name])
+    seed = project.project.seed
     task = test_task(prepared, fit_segments(prepared, seed), read_manifest(bundle).history_length)
     held_out = task.of_some_people(HELD_OUT_PEOPLE, seed)
     new = np.frombuffer(report.adapter_after, "<f4")
@@ -169,7 +171,7 @@ def _settings(context: StepContext, world: World, bundle: Path, adapter: np.ndar
 FEDERATE = Step(
     name="federate",
     work=_work,
-    needs=(PREPARE.name, EXPORT.name, SIMULATE.name),
+    needs=(PREPARE.name, COMPRESS.name, EXPORT.name, SIMULATE.name),
     sources=("pocketrec.federation", "sync_server.__main__", "sync_server.app", "federated.server_app"),
     settings=lambda project: (project.federated, project.project),
 )

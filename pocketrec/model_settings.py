@@ -51,6 +51,8 @@ def compress_settings(project: Project) -> "CompressSettings":
         candidates=model.candidates,
         width=model.width,
         recipe=DistillationRecipe(steps=section.steps),
+        item_codes={"auto": None, "on": True, "off": False}[section.item_codes],
+        code_bytes=section.code_bytes,
         warm_start_steps=section.warm_start_steps,
         warm_start_examples=section.warm_start_examples,
     )

@@ -96,6 +96,7 @@ def training_from(path: Path, target: Path) -> Step:
 
 
 def _compress(context: StepContext) -> None:
+    from compression.checkpoint import load_item_order
     from compression.compress import compress
     from pocketrec.recipe_search import blame_build, search_build, validation_baskets
     from training.prepared import load_prepared
@@ -117,7 +118,8 @@ def _compress(context: StepContext) -> None:
         context.progress,
         lambda model: search_build(model, task, context.folder, seed, context.progress),
     )
-    blame_build(task, context.folder, seed, context.progress)
+    if load_item_order(context.folder) is None:  # blame restores layers, and a table is none of a coded model's
+        blame_build(task, context.folder, seed, context.progress)
 
 
 TRAIN = Step(
@@ -155,6 +157,8 @@ COMPRESS = Step(
         project.model,
         project.next_item,
         project.compression.steps,
+        project.compression.item_codes,
+        project.compression.code_bytes,
         project.privacy.training,
         project.project.seed,
     ),

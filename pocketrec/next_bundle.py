@@ -61,11 +61,13 @@ def _refresh(context: StepContext) -> None:
     from export.runtimes import open_evaluator
     from pocketrec.artifact_quality import as_quality, evaluate_artifacts, test_task
     from pocketrec.bundling import Central, build_signed_bundle
+    from training.prepared import load_prepared
 
     project, seed = context.project, context.project.project.seed
     first = context.inputs[EXPORT.name] / BUNDLE
     federation = load_federation(context.inputs[FEDERATE.name])
-    central = Central.load(context.inputs[PREPARE.name], context.inputs[TRAIN.name], project)
+    central = Central.load(context)
+    prepared = load_prepared(context.inputs[PREPARE.name])
     with tempfile.TemporaryDirectory(prefix="pocketrec-refresh-") as temporary:
         start, shipped = context.inputs[COMPRESS.name], Path(temporary, "shipped")
         if federation.gate.published:
@@ -73,10 +75,10 @@ def _refresh(context: StepContext) -> None:
         folder = context.folder / MODEL
         folder.mkdir()
         if next_item_steps.is_next_item(project):
-            next_item_steps.warm_start(context, central.prepared, start, folder)
+            next_item_steps.warm_start(context, prepared, start, folder)
         else:
             warm_start(
-                central.prepared,
+                prepared,
                 context.inputs[TRAIN.name],
                 start,
                 folder,

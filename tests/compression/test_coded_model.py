@@ -56,9 +56,13 @@ def test_a_full_search_ranks_as_the_dense_model_over_the_same_vectors(coded: Dev
         assert len(set(items)) == len(items)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "shipped"])
 @pytest.mark.parametrize("artifact", [TFLITE, ONNX, CORE_ML])
-def test_every_artifact_searches_alike(artifact: str, coded: DeviceModel, feeds: list[dict], tmp_path: Path) -> None:
-    exporters()[artifact].export(coded, tmp_path / artifact, "fp32")
+def test_every_artifact_searches_alike(
+    artifact: str, precision: str, coded: DeviceModel, feeds: list[dict], tmp_path: Path
+) -> None:
+    """What ships keeps codes and centres as integers; dense layers of this size stay as they are."""
+    exporters()[artifact].export(coded, tmp_path / artifact, precision)
     evaluator = open_evaluator(tmp_path / artifact)
     for feed in feeds:
         items, scores = evaluator.rank(feed)

@@ -119,7 +119,7 @@ def test_what_drifted_beyond_the_grid_is_brought_back(storage: str) -> None:
     table.start_quantization()
     table.values.assign(5.0 * values)
     before, seen = table.frozen(), table.rows(tf.range(30)).numpy()
-    table.keep_to_grid()
+    table.end_training()
     assert np.array_equal(table.frozen().codes, before.codes)
     half_a_step = np.broadcast_to(table.scale.numpy() / 2, seen.shape)
     assert (np.abs(table.values.numpy() - seen) <= half_a_step + 1e-6).all()
@@ -127,5 +127,5 @@ def test_what_drifted_beyond_the_grid_is_brought_back(storage: str) -> None:
 
 def test_a_table_that_is_not_quantized_keeps_its_values() -> None:
     table = TrainableTable(np.full((3, 2), 9.0, np.float32))
-    table.keep_to_grid()
+    table.end_training()
     assert (table.values.numpy() == 9.0).all()

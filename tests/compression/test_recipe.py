@@ -20,10 +20,12 @@ patterns = st.one_of(
     aware=st.booleans(),
     dense=storages,
     table=storages,
+    code_bytes=st.integers(0, 64),
     activations=st.sampled_from(["int8", "float32"]),
 )
-def test_a_name_decodes_to_the_recipe_it_names(pattern, clusters, aware, dense, table, activations) -> None:
-    recipe = Recipe(**pattern, clusters=clusters, aware=aware, dense=dense, table=table, activations=activations)
+def test_a_name_decodes_to_the_recipe_it_names(pattern, clusters, aware, dense, table, code_bytes, activations) -> None:
+    items = {"code_bytes": code_bytes, "table": dense} if code_bytes else {"table": table}
+    recipe = Recipe(**pattern, clusters=clusters, aware=aware, dense=dense, activations=activations, **items)
     assert parse_recipe(recipe.name) == recipe
 
 
@@ -32,6 +34,7 @@ def test_a_name_decodes_to_the_recipe_it_names(pattern, clusters, aware, dense, 
     [
         ("prune50_dynamic_wi8_afp32", Recipe(pruned=50)),
         ("dynamic_wi8_afp32_ti4", Recipe(pruned=0, table="int4")),
+        ("prune50_dynamic_wi8_afp32_pq16", Recipe(50, code_bytes=16)),
         (
             "prune2by4_cluster16_qat_weightonly_wfp16_afp32",
             Recipe(50, (2, 4), 16, True, "float16", "float16", "float32"),
