@@ -32,6 +32,7 @@ from export.latency import measure_latency
 from export.runtimes import LiteRtEvaluator
 from training.evaluation import estimate, relative_difference
 from training.sequence.fit import Epoch, NextItemRecipe, fit_next_item
+from training.sequence.initial_vectors import new_transformer
 from training.sequence.leave_one_out import hits_of_ranks, ndcg_of_ranks, ranks
 from training.sequence.rules import popularity, sequence_rules
 from training.sequence.sequences import TEST_HELD_OUT, VALIDATION_HELD_OUT, Sequences, sequences_of
@@ -70,8 +71,8 @@ def read(path: Path) -> Sequences:
 
 def teacher_of(sequences: Sequences, recipe: NextItemRecipe, seed: int, folder: Path) -> NextItemTransformer:
     """The teacher of a seed, trained or read; its progress goes to teacher.json, validation every fifth epoch."""
-    torch.manual_seed(seed)
-    model = NextItemTransformer(recipe.shape, sequences.items)
+    learned = sequences.without_last(VALIDATION_HELD_OUT)
+    model = new_transformer(recipe.shape, learned, seed)
     finished, log = folder / "teacher.pt", folder / "teacher.json"
     if finished.exists():
         model.load_state_dict(torch.load(finished, weights_only=True))
@@ -91,7 +92,6 @@ def teacher_of(sequences: Sequences, recipe: NextItemRecipe, seed: int, folder: 
         bar.n, last = epoch.number, time.monotonic()
         bar.set_postfix({name: f"{value:.4g}" for name, value in row.items() if name != "epoch"})
 
-    learned = sequences.without_last(VALIDATION_HELD_OUT)
     model = fit_next_item(model, learned, recipe, seed, after_epoch, folder / "teacher.checkpoint")
     torch.save(model.state_dict(), finished)
     (folder / "teacher.checkpoint").unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from training.machine import AUTO, CPU, find_machine
 from training.people_quality import save_people_quality
 from training.prepared import Prepared
 from training.sequence.fit import Epoch, NextItemRecipe, fit_next_item
+from training.sequence.initial_vectors import new_transformer
 from training.sequence.sequences import Sequences
 from training.sequence.soft_labels import make_next_item_labels, save_next_item_labels
 from training.sequence.transformer import NextItemTransformer, TransformerShape
@@ -92,8 +93,7 @@ def train_next_item(
     """
     sequences = first_takes(prepared, 0)
     recipe = replace(settings.recipe, shape=replace(settings.recipe.shape, length=settings.history_length))
-    torch.manual_seed(seed)
-    model = NextItemTransformer(recipe.shape, sequences.items).to(find_machine(settings.device).device)
+    model = new_transformer(recipe.shape, sequences, seed).to(find_machine(settings.device).device)
     started, learned = time.monotonic(), 0
 
     def after_epoch(epoch: Epoch, _: NextItemTransformer) -> None:

@@ -11,7 +11,7 @@ from training.sequence.leave_one_out import ranks
 from training.sequence.transformer import NextItemTransformer, TransformerShape
 
 SHAPE = TransformerShape(width=16, blocks=1, heads=2, length=8, dropout=0.1)
-RECIPE = NextItemRecipe(shape=SHAPE, epochs=20, positions=128, rate=1e-2, warm_up=10, average=0.9)
+RECIPE = NextItemRecipe(shape=SHAPE, epochs=20, positions=128, matrix_rate=2e-2, rate=1e-2, warm_up=10, average=0.9)
 ROUND = make([[1 + (first + step) % 9 for step in range(9)] for first in range(9)] * 4)  # 1 to 9 and again
 
 
