@@ -26,7 +26,7 @@ BETAS = (0.9, 0.98)
 @dataclass(frozen=True)
 class NextItemRecipe:
     shape: TransformerShape = field(default_factory=TransformerShape)
-    epochs: int = 60
+    epochs: int = 24
     positions: int = 1_600  # of a batch
     matrix_rate: float = 3e-3  # of the blocks' matrices, by Muon
     rate: float = 2e-3  # of all else, by Adam
