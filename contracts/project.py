@@ -171,7 +171,7 @@ class NextItem(Section, frozen=True):
 
     teacher_width: Annotated[int, Meta(ge=8, le=4096, description="of the teacher's vectors")] = 128
     teacher_blocks: Annotated[int, Meta(ge=1, le=24, description="of self-attention")] = 3
-    teacher_epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log")] = 60
+    teacher_epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log")] = 24
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.3
     blocks: Annotated[int, Meta(ge=1, le=8, description="of self-attention, of the device model")] = 2
     epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log, of the device model")] = 30
