@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from compression.search.front import dominates, pareto_front
+from compression.search.front import dominates
 from compression.search.limits import LATENCY_MARGIN, Limits
 from compression.search.measured import Measured
+from training.pareto import pareto_front
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,18 +42,19 @@ def choose(found: Sequence[Measured], limits: Limits) -> Choice:
     """
     held = _limits(limits)
     exceeded = {each.recipe: [limit for limit in held if limit.exceeded(each)] for each in found}
-    fitting = sorted(
-        (each for each in found if not exceeded[each.recipe]),
-        key=lambda each: (each.bytes, each.download_bytes, each.loss.value, each.recipe),
-    )
+    fitting = sorted((each for each in found if not exceeded[each.recipe]), key=_order)
     chosen = fitting[0] if fitting else None
     reasons = {each.recipe: _reason(each, exceeded[each.recipe], chosen, found) for each in found}
     return Choice(
         chosen=chosen.recipe if chosen else None,
-        front=tuple(each.recipe for each in pareto_front(found)),
+        front=tuple(each.recipe for each in sorted(pareto_front(found, dominates), key=_order)),
         reasons=reasons,
         tightest=None if chosen else _tightest(found, held),
     )
+
+
+def _order(one: Measured) -> tuple[int, int, float, str]:
+    return one.bytes, one.download_bytes, one.loss.value, one.recipe
 
 
 def _limits(limits: Limits) -> list[_Limit]:

@@ -1,8 +1,6 @@
-"""What came out of a tuning: every trial, the Pareto front, and the choice."""
+"""What came out of a tuning: every trial, whether it is on the Pareto front, and the choice."""
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from contracts.bundle import Estimate
 from training.tuning.space import Candidate
@@ -35,14 +33,3 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     chosen: int  # number of the trial
     against_start: dict[str, Estimate]  # NDCG@10 of the choice / that of the first trial - 1, paired
     lines: tuple[str, ...]  # of [teacher] in the project file
-
-
-def pareto_front(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """bool [n]: which rows no other row dominates.
-
-    Args:
-        values: float64 [n, objectives], higher is better.
-    """
-    at_least = (values[:, None, :] >= values[None, :, :]).all(2)
-    above = (values[:, None, :] > values[None, :, :]).any(2)
-    return np.logical_not((at_least & above).any(axis=0))

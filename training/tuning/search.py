@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from training.evaluation import estimate, relative_difference
 from training.fit_teacher import fit_teacher
+from training.pareto import pareto_front, surpasses
 from training.teacher import Teacher
 from training.train import Progress
-from training.tuning.front import Trial, Tuning, pareto_front
+from training.tuning.front import Trial, Tuning
 from training.tuning.halving import RUNGS, goes_on, scalarised
 from training.tuning.space import Candidate, candidate_of, recipe_of, suggest
 from training.tuning.task import Task
@@ -182,7 +183,7 @@ def summarise(task: Task, study: "optuna.Study", segment: str | None) -> Tuning:
     rows = [row for row, ended in enumerate(finished) if ended]
     values = np.array([(*each.last.means(), -each.training_flops) for each in done])
     front = np.zeros(len(done), bool)
-    front[rows] = pareto_front(values[rows])
+    front[pareto_front(rows, lambda one, other: surpasses(-values[one], -values[other]))] = True
     people = [each.last.arrays() for each in done]
     gain = [scalarised(each, people[0]) for each in people]
     chosen = max(rows, key=lambda row: (gain[row], values[row, 2], -row))
@@ -228,9 +229,5 @@ def _why(
         return "chosen: the best gain over the first trial"
     if front[row]:
         return "on the front: no trial is better in everything"
-    better = next(
-        other
-        for other in range(len(values))
-        if finished[other] and (values[other] >= values[row]).all() and (values[other] > values[row]).any()
-    )
+    better = next(other for other in range(len(values)) if finished[other] and surpasses(-values[other], -values[row]))
     return f"trial {better + 1} is as good in everything and better in something"

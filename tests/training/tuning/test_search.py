@@ -14,11 +14,11 @@ import pytest
 from contracts.errors import ConfigError, DataError, RunError
 from training.cases import VALIDATION, next_basket_cases
 from training.fit_teacher import TeacherRecipe
+from training.pareto import pareto_front, surpasses
 from training.segments import fit_segments
 from training.teacher import TeacherShape
 from training.train import TrainSettings
 from training.tuning import DIRECTIONS, LEAST_PEOPLE, Tuning, make_task, open_study, search, summarise
-from training.tuning.front import pareto_front
 from training.tuning.search import results
 
 RECIPE = TeacherRecipe(TeacherShape(width=14, heads=2, recent=4), steps=8, batch=16)
@@ -62,8 +62,10 @@ def test_the_answer_holds_together(whole, task):
     assert (first.candidate.steps, first.candidate.learning_rate) == (RECIPE.steps, RECIPE.rate)
     assert chosen.finished
     finished = [trial for trial in whole.trials if trial.finished]
-    values = [(t.ndcg_at_10.value, t.new_items_ndcg_at_10.value, -t.training_flops) for t in finished]
-    assert [trial.on_front for trial in finished] == list(pareto_front(np.array(values)))
+    costs = [(-t.ndcg_at_10.value, -t.new_items_ndcg_at_10.value, t.training_flops) for t in finished]
+    assert [cost for trial, cost in zip(finished, costs, strict=True) if trial.on_front] == pareto_front(
+        costs, surpasses
+    )
     assert not any(trial.on_front for trial in whole.trials if not trial.finished)
     assert len({trial.candidate for trial in whole.trials}) == TRIALS
     assert whole.lines == tuple(chosen.candidate.lines())
