@@ -5,6 +5,7 @@ Source: Han, Mao and Dally 2016, Deep Compression (arXiv:1510.00149), section 3.
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tf_keras
 
 from compression.passes import Pass
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class ClusterDense(Pass):
-    """Moves each weight to the nearest of its layer's centroids, which start evenly spaced; zeros stay zeros."""
+    """Moves each weight to the nearest of its layer's centroids, which are evenly spaced; zeros stay zeros.
+
+    Weights that have so few values already stay as they are: training has moved their centroids.
+    """
 
     name = "clustering"
 
@@ -27,7 +31,7 @@ class ClusterDense(Pass):
         from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as experimental
 
         def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-            if not isinstance(layer, tf_keras.layers.Dense):
+            if not isinstance(layer, tf_keras.layers.Dense) or _clustered(layer.kernel.numpy(), recipe.clusters):
                 return layer
             return experimental.cluster_weights(
                 layer,
@@ -39,3 +43,8 @@ class ClusterDense(Pass):
         for name in ("token_encoder", "query_encoder"):
             wrapped = tf_keras.models.clone_model(getattr(model, name), clone_function=wrap)
             setattr(model, name, clustering.strip_clustering(wrapped))
+
+
+def _clustered(kernel: np.ndarray, clusters: int) -> bool:
+    """Whether a kernel has no more values than clusters, beside zero."""
+    return len(np.setdiff1d(kernel, 0.0)) <= clusters

@@ -10,25 +10,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tf_keras
 
-from compression.item_table import INT4_LEVELS, LEVELS, int4_row_scales, quantize
+from compression.grid import LEVELS, SMALLEST_KERNEL
+from compression.item_table import int4_row_scales, quantize
 from compression.passes import Pass
 from compression.recipe import Recipe, Storage
 
 if TYPE_CHECKING:
     from compression.device_model import DeviceModel
 
-SMALLEST_INT4 = 1024  # elements; a smaller kernel stays as it is, there is nothing to win
-
 
 def rounded(kernel: np.ndarray, storage: Storage = "int8") -> np.ndarray:
     """float32 [inputs, units]: the nearest weights that the storage has; zeros stay zeros."""
     if storage == "int4":
-        if kernel.size < SMALLEST_INT4:
+        if kernel.size < SMALLEST_KERNEL:
             return kernel
         steps = int4_row_scales(kernel.T).astype(np.float32)
-        return (quantize(kernel, steps, INT4_LEVELS) * steps).astype(np.float32)
+        return (quantize(kernel, steps, LEVELS["int4"]) * steps).astype(np.float32)
     if storage == "int8":
-        step = np.abs(kernel).max(0, keepdims=True) / np.float32(LEVELS)
+        step = np.abs(kernel).max(0, keepdims=True) / np.float32(LEVELS["int8"])
         step = np.where(step > 0, step, 1).astype(np.float32)
         return (np.rint(kernel / step) * step).astype(np.float32)
     return kernel.astype(storage).astype(np.float32)

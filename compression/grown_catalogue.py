@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compression.device_model import DeviceModel
+from compression.grid import LEVELS
 from compression.item_codes import StoredCodes
-from compression.item_table import INT4_LEVELS, FrozenTable, StoredTable, int4_row_scales, quantize
+from compression.item_table import FrozenTable, StoredTable, int4_row_scales, quantize
 from contracts.errors import ConfigError, RunError
 from training.cold_items import grown_rows
 from training.prepared import Items
@@ -58,7 +59,7 @@ def _grown_table(stored: StoredTable, known: NDArray[np.int64], items: Items) ->
     elif stored.row_scales is not None:
         scales = int4_row_scales(rows)
         scales[old] = stored.row_scales[known[old]]
-        codes = quantize(rows, scales.astype(np.float32)[:, None], INT4_LEVELS)
+        codes = quantize(rows, scales.astype(np.float32)[:, None], LEVELS["int4"])
     else:
         codes = rows.astype(stored.storage)
     codes[old] = stored.codes[known[old]]

@@ -13,13 +13,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from compression.grid import LEVELS
 from compression.recipe import Storage
 
 Kept = Literal["shipped", "float32"]
 """How a graph keeps the table: as it is stored, or the same numbers as float32."""
 
-LEVELS = 127  # symmetric int8: -127 to 127
-INT4_LEVELS = 7  # symmetric int4: -7 to 7
 CLIPPINGS = np.linspace(0.5, 1.0, 21, dtype=np.float32)  # of an item's largest value, for int4's largest level
 
 
@@ -44,7 +43,7 @@ def quantization_scale(table: np.ndarray, coverage: float = 0.9999) -> float:
         table: float32 [items + 1, width].
         coverage: share of the entries that lie on the grid; the rest are clipped to its ends.
     """
-    return max(float(np.quantile(np.abs(table), coverage)) / LEVELS, 1e-8)
+    return max(float(np.quantile(np.abs(table), coverage)) / LEVELS["int8"], 1e-8)
 
 
 def int4_row_scales(table: np.ndarray) -> np.ndarray:
@@ -52,16 +51,16 @@ def int4_row_scales(table: np.ndarray) -> np.ndarray:
     largest = np.abs(table).max(1)
     best, least = np.ones(len(table), np.float16), np.full(len(table), np.inf, np.float32)
     for clipping in CLIPPINGS:
-        scales = (largest * clipping / INT4_LEVELS).astype(np.float16)
+        scales = (largest * clipping / LEVELS["int4"]).astype(np.float16)
         scales[scales == 0] = 1.0  # an item of zeros
         steps = scales.astype(np.float32)[:, None]
-        error = np.square(quantize(table, steps, INT4_LEVELS) * steps - table).sum(1)
+        error = np.square(quantize(table, steps, LEVELS["int4"]) * steps - table).sum(1)
         better = error < least
         best[better], least[better] = scales[better], error[better]
     return best
 
 
-def quantize(table: np.ndarray, scale: float | np.ndarray, levels: int = LEVELS) -> np.ndarray:
+def quantize(table: np.ndarray, scale: float | np.ndarray, levels: int = LEVELS["int8"]) -> np.ndarray:
     """int8 [items + 1, width]: the nearest grid point of every entry."""
     return np.clip(np.rint(table / scale), -levels, levels).astype(np.int8)
 
@@ -73,7 +72,7 @@ def store(table: np.ndarray, storage: Storage) -> StoredTable:
         return StoredTable(quantize(table, scale), scale)
     if storage == "int4":
         scales = int4_row_scales(table)
-        codes = quantize(table, scales.astype(np.float32)[:, None], INT4_LEVELS)
+        codes = quantize(table, scales.astype(np.float32)[:, None], LEVELS["int4"])
         return StoredTable(codes, storage=storage, row_scales=scales)
     return StoredTable(table.astype(storage), storage=storage)
 
@@ -87,7 +86,7 @@ class TrainableTable(tf.Module):
         self.storage: Storage = storage
         shape = (len(values), 1) if storage == "int4" else ()
         self.scale = tf.Variable(tf.zeros(shape), trainable=False, name="scale")  # 0: not quantized yet
-        self._levels = INT4_LEVELS if storage == "int4" else LEVELS
+        self._levels = LEVELS["int4" if storage == "int4" else "int8"]
 
     rounds_queries = False
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compression.grid import SMALLEST_KERNEL
 from contracts.bundle import CORE_ML
 from export.durable import sync_folder, write_durably
 from export.exporter import OUTPUT_NAMES, Exporter, Precision, quiet
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS_FOLDER = "Data/com.apple.CoreML/weights"
-QUANTIZED_ELEMENTS = 1024  # smaller dense weights stay float32, as in TFLite
 _DATE = "com.github.apple.coremltools.conversion_date"
 
 
@@ -67,7 +67,7 @@ def _quantized(package: Any, model: "DeviceModel") -> Any:
         weight
         for encoder in (model.token_encoder, model.query_encoder)
         for weight in encoder.get_weights()
-        if weight.ndim == 2 and weight.size >= QUANTIZED_ELEMENTS
+        if weight.ndim == 2 and weight.size >= SMALLEST_KERNEL
     ]
     options = {"mode": "linear_symmetric", "weight_threshold": 0}
     chosen, palettes = {}, {}

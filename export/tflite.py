@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compression.grid import SMALLEST_KERNEL
 from contracts.bundle import TFLITE, TRAINABLE_TFLITE
 from contracts.errors import BundleError
 from export.durable import write_durably
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from compression.recipe import Activations, Storage
     from export.tflite_constants import Constant
     from export.tflite_storage import Form
-
-SMALLEST_KERNEL = 1024  # elements of a dense layer's weights; what is smaller stays float32, there is nothing to win
 
 
 class TfliteExporter(Exporter):

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ai_edge_litert.schema_py_generated import TensorType
 
+from compression.grid import LEVELS
+
 if TYPE_CHECKING:
     from compression.item_table import StoredTable
     from compression.recipe import Storage
-
-LEVELS = {"int8": 127, "int4": 7}  # symmetric
 
 
 @dataclass(frozen=True)

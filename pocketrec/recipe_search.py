@@ -194,8 +194,8 @@ def conclude(found: Sequence[Measured], limits: Limits, bench: Bench) -> Search:
 
 def tuner(bench: Bench, prepared: Prepared, train_folder: Path, steps: int) -> Tune:
     """Distils a bench's model on, seeing itself as a recipe will store it, for a share of some steps."""
-    from compression.distillation import DistillationRecipe
-    from compression.fine_tuning import fine_tune
+    from compression.distillation import DistillationRecipe, distil
+    from compression.fine_tuning import SLOWER, fine_tune
     from compression.repeatable import train_repeatably
     from training.examples import examples_of
     from training.segments import fit_segments
@@ -215,8 +215,10 @@ def tuner(bench: Bench, prepared: Prepared, train_folder: Path, steps: int) -> T
         def advance(done: int, total: int) -> None:
             bench.progress(f"train {recipe.name}", done, total)
 
-        shorter = replace(DistillationRecipe(), steps=taken)
-        return fine_tune(bench.model, *lessons(), recipe, shorter, bench.seed, advance), taken
+        shorter = replace(DistillationRecipe().slower(SLOWER), steps=taken, sparsity=0.0)
+        return fine_tune(
+            bench.model, recipe, lambda model: distil(model, *lessons(), shorter, bench.seed, advance)
+        ), taken
 
     return tune
 

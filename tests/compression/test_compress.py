@@ -7,7 +7,8 @@ from compression.checkpoint import load_device_model, load_saved_spec
 from compression.compress import CompressSettings, compress, default_recipe, initial_table, warm_start
 from compression.dense_weights import rounded
 from compression.distillation import DistillationRecipe
-from compression.item_table import LEVELS, quantize
+from compression.grid import LEVELS
+from compression.item_table import quantize
 from compression.pruning import pruning
 from compression.training_data import distillation_batches
 from training.examples import examples_of
@@ -154,13 +155,13 @@ def test_rounding_is_idempotent_and_keeps_the_largest_weight_of_each_unit():
     once = rounded(kernel)
     assert np.allclose(rounded(once), once, atol=1e-7)
     assert np.allclose(np.abs(once).max(0), np.abs(kernel).max(0))
-    assert np.abs(once - kernel).max() <= np.abs(kernel).max() / LEVELS
+    assert np.abs(once - kernel).max() <= np.abs(kernel).max() / LEVELS["int8"]
     assert not once[:, 3].any()
 
 
 def test_quantized_values_stay_within_half_a_step():
     table = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
-    assert np.abs(quantize(table, 1 / LEVELS) / LEVELS - table).max() <= 0.5 / LEVELS + 1e-6
+    assert np.abs(quantize(table, 1 / LEVELS["int8"]) / LEVELS["int8"] - table).max() <= 0.5 / LEVELS["int8"] + 1e-6
 
 
 def test_the_recipes_name_decodes():

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from compression.grid import LEVELS
 from compression.item_table import (
     CLIPPINGS,
-    INT4_LEVELS,
-    LEVELS,
     FrozenTable,
     TrainableTable,
     int4_row_scales,
@@ -27,10 +26,10 @@ tables = arrays(np.float32, (6, 4), elements=st.floats(-4, 4, width=32))
 def test_quantizing_takes_the_nearest_point_of_the_grid(table: np.ndarray, scale: float) -> None:
     codes = quantize(table, scale)
     assert codes.dtype == np.int8
-    assert np.abs(codes.astype(int)).max() <= LEVELS
-    inside = np.abs(table) <= LEVELS * scale
+    assert np.abs(codes.astype(int)).max() <= LEVELS["int8"]
+    inside = np.abs(table) <= LEVELS["int8"] * scale
     assert (np.abs(codes * scale - table)[inside] <= scale / 2 + 1e-6).all()
-    assert (np.abs(codes.astype(int)[~inside]) == LEVELS).all()
+    assert (np.abs(codes.astype(int)[~inside]) == LEVELS["int8"]).all()
     assert np.array_equal(quantize((codes * np.float32(scale)).astype(np.float32), scale), codes)  # once is enough
 
 
@@ -53,11 +52,11 @@ def test_each_item_s_int4_scale_is_the_best_of_those_that_would_do(table: np.nda
     assert (scales > 0).all()
 
     def error(row: np.ndarray, scale: float) -> float:
-        levels = np.arange(-INT4_LEVELS, INT4_LEVELS + 1, dtype=np.float32) * np.float32(scale)
+        levels = np.arange(-LEVELS["int4"], LEVELS["int4"] + 1, dtype=np.float32) * np.float32(scale)
         return float(np.square(np.abs(row[:, None] - levels).min(1)).sum())
 
     for row, scale in zip(table, scales, strict=True):
-        others = (np.abs(row).max() * CLIPPINGS / INT4_LEVELS).astype(np.float16).astype(np.float32)
+        others = (np.abs(row).max() * CLIPPINGS / LEVELS["int4"]).astype(np.float16).astype(np.float32)
         others = others[others > 0]
         assert error(row, scale) <= min((error(row, other) for other in others), default=0.0) + 1e-6
 

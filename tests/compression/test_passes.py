@@ -89,12 +89,12 @@ def test_rounded_weights_are_those_nearest_and_rounding_twice_changes_nothing(st
 def test_gradients_pass_the_rounding_of_a_kernel(storage: str) -> None:
     import tensorflow as tf
 
-    kernel = tf.Variable(np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32))
+    kernel = tf.Variable(np.random.default_rng(1).normal(size=(32, 32)).astype(np.float32))
     with tf.GradientTape() as tape:
         seen = straight_through(kernel, storage)
         total = tf.reduce_sum(seen * 2.0)
     assert not np.array_equal(seen.numpy(), kernel.numpy())
-    assert np.array_equal(tape.gradient(total, kernel).numpy(), np.full((4, 3), 2.0))
+    assert np.array_equal(tape.gradient(total, kernel).numpy(), np.full((32, 32), 2.0))
 
 
 def test_a_block_of_fake_quantization_ends_with_plain_layers_and_keeps_zeros(make) -> None:
@@ -104,7 +104,7 @@ def test_a_block_of_fake_quantization_ends_with_plain_layers_and_keeps_zeros(mak
     layer = model.query_encoder.get_layer("query_in")
     layer.kernel.assign(pruned(layer.kernel.numpy(), 0.5))
     zeros = layer.kernel.numpy() == 0
-    with fake_quantized(model, "int4"):
+    with fake_quantized(model, Recipe(dense="int4")):
         seen = model.query_encoder.get_layer("query_in")
         seen.kernel.assign_add(np.ones(seen.kernel.shape))
         inputs = np.ones((1, 16), np.float32)
