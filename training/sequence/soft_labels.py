@@ -14,6 +14,7 @@ from training.sequence.transformer import NextItemTransformer
 
 FILE = "next_item_labels.npz"
 BATCH = 64  # windows
+SCORES = 2**24  # held at once: a window's in a catalogue of usual size, one position's or a few in a large one
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def make_next_item_labels(
     length, device = model.shape.length, model.bias.device
     half = max(length // 2, 1)
     most = min(most, model.items)
+    positions = max(SCORES // (model.items + 1), 1)
     items = np.zeros((len(sequences.item), most), np.int32)
     log_share = np.zeros((len(sequences.item), most), np.float16)
     windows = [
@@ -60,11 +62,14 @@ def make_next_item_labels(
         hidden = model(torch.from_numpy(history).to(device), size)
         for row, (begin, end, first) in enumerate(some):
             known = half if first else 0  # places that the window before this one has said, with more before them
-            scores = hidden[row, known : end - begin] @ model.table.weight.T + model.bias
-            scores[:, 0] = -torch.inf
-            best = scores.log_softmax(1).topk(most)
-            items[begin + known : end] = best.indices.cpu().numpy()
-            log_share[begin + known : end] = best.values.cpu().numpy()
+            place = begin + known
+            for state in hidden[row, known : end - begin].split(positions):
+                scores = state @ model.table.weight.T + model.bias
+                scores[:, 0] = -torch.inf
+                best = scores.log_softmax(1).topk(most)
+                said = slice(place, place + len(state))
+                items[said], log_share[said] = best.indices.cpu().numpy(), best.values.cpu().numpy()
+                place = said.stop
         if progress:
             progress(min(done + BATCH, len(windows)), len(windows))
     return NextItemLabels(

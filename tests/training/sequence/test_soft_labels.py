@@ -3,9 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from contracts.errors import RunError
 from tests.training.sequence.test_sequences import make
+from training.sequence import soft_labels as module
+from training.sequence.sequences import Sequences
 from training.sequence.soft_labels import load_next_item_labels, make_next_item_labels, save_next_item_labels
 from training.sequence.transformer import NextItemTransformer, TransformerShape
 
@@ -49,3 +52,32 @@ def test_labels_come_back_from_disk(model: NextItemTransformer, tmp_path: Path):
 def test_a_folder_without_labels_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match="holds no next-item labels"):
         load_next_item_labels(tmp_path)
+
+
+class Largest(TorchDispatchMode):
+    """Sees the largest tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(tensor, torch.Tensor):
+                self.entries = max(self.entries, tensor.numel())
+        return found
+
+
+def test_a_large_catalogues_scores_are_made_for_a_few_positions_at_a_time(monkeypatch):
+    torch.manual_seed(0)
+    items, length, limit = 3_000, 40, 10_000
+    model = NextItemTransformer(TransformerShape(width=2, blocks=1, heads=1, length=length), items)
+    people = Sequences(np.arange(1, length + 1, dtype=np.int32), np.array([0, length]), items)
+    whole = make_next_item_labels(model, people, 3)
+    monkeypatch.setattr(module, "SCORES", limit)
+    with Largest() as largest:
+        found = make_next_item_labels(model, people, 3)
+    assert items < largest.entries <= limit < length * items
+    assert np.array_equal(found.items, whole.items)
+    np.testing.assert_allclose(found.log_share, whole.log_share, atol=1e-2)
