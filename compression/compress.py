@@ -23,7 +23,7 @@ from compression.renumbering import renumbered_labels, renumbered_log
 from compression.repeatable import train_repeatably
 from contracts.errors import RunError
 from training.calibration import Encoded, best_offset
-from training.cases import TEST, VALIDATION, Cases, next_basket_cases
+from training.cases import TEST, VALIDATION, Cases
 from training.cold_items import match_items
 from training.context import context_fields, context_of
 from training.evaluation import PersonMetrics, evaluate
@@ -32,6 +32,7 @@ from training.histories import Histories, histories_of
 from training.new_item_labels import NewItemLabeller
 from training.people_quality import save_people_quality
 from training.prepared import Prepared
+from training.protocols import cases_for
 from training.segments import fit_segments
 from training.soft_labels import SoftLabels, label_new_items, load_soft_labels, make_soft_labels
 from training.train import load_teacher
@@ -234,10 +235,10 @@ def finish(
         return histories_of(prepared, cases.baskets, settings.history_length, context)
 
     finished = compressed(model, model.recipe)
-    validation, people = next_basket_cases(prepared, VALIDATION), len(prepared.pseudonym)
+    validation, people = cases_for(prepared, VALIDATION), len(prepared.pseudonym)
     calibrate(finished, histories(validation), validation, people)
     version = save_device_model(finished, folder, finished.recipe.name)
-    cases = next_basket_cases(prepared, TEST)
+    cases = cases_for(prepared, TEST)
     found = evaluate_device_model(finished, histories(cases), cases, people, progress)
     save_people_quality(folder, {"device_float": found})
     return version

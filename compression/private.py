@@ -14,13 +14,14 @@ from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import distil
 from compression.passes import compressed
 from compression.repeatable import train_repeatably
-from training.cases import TEST, next_basket_cases
+from training.cases import TEST
 from training.context import context_of
 from training.histories import histories_of
 from training.people_quality import save_people_quality
 from training.prepared import Prepared
 from training.private.lessons import DrawnExamples, load_drawn
 from training.private.train import Progress, load_device_inputs
+from training.protocols import cases_for
 from training.segments import Segments
 from training.soft_labels import load_soft_labels
 
@@ -78,7 +79,7 @@ def state_quality(prepared: Prepared, segments: Segments, folder: Path, progress
         folder: of the finished device model.
         progress: as above.
     """
-    model, cases = load_device_model(folder), next_basket_cases(prepared, TEST)
+    model, cases = load_device_model(folder), cases_for(prepared, TEST)
     context = context_of(prepared, cases.baskets, segments)
     histories = histories_of(prepared, cases.baskets, model.spec.history_length, context)
     found = evaluate_device_model(model, histories, cases, len(prepared.pseudonym), progress)

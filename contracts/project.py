@@ -102,9 +102,20 @@ class Clean(Section, frozen=True):
             )
 
 
-class Split(Section, frozen=True):
-    """The log is split by time: training, then validation, then test, each ending where the next begins."""
+Protocol = Literal["next_basket", "global_time", "leave_one_out"]
 
+
+class Split(Section, frozen=True):
+    """What is held out: by time, training, then validation, then test weeks; or of each person the last baskets."""
+
+    protocol: Annotated[
+        Protocol,
+        Meta(
+            description="next_basket: each basket of the held-out weeks is asked for; global_time: all that a person "
+            "takes in them at once; leave_one_out: each person's last basket, in whatever week (leaves no weeks for "
+            "phones)"
+        ),
+    ] = "next_basket"
     test_weeks: Annotated[int, Meta(ge=1, le=520, description="the last weeks of the log")] = 4
     validation_weeks: Annotated[int, Meta(ge=1, le=520, description="the weeks before the test weeks")] = 4
 
@@ -288,6 +299,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     server: Server = Server()
 
     def __post_init__(self) -> None:
+        if self.split.protocol == "leave_one_out" and self.fleet.phones:
+            raise ValueError(
+                'protocol = "leave_one_out" under [split] leaves no weeks for phones to live through: set phones = 0 '
+                'under [fleet], or take protocol = "next_basket" or "global_time"'
+            )
         if self.model.task == "next_item" and self.privacy.training == "private":
             raise ValueError(
                 'task = "next_item" under [model] cannot be trained privately: take task = "next_basket", or '

@@ -56,6 +56,7 @@ class BundleInputs:
         catalogue: of the items that the model ranks.
         quality: artifact -> what was measured on the very files in `artifacts`.
         teacher: of the model that taught this one.
+        task: what was asked of all of them, in words: "the next basket, from what was known strictly before it".
         baselines: name -> quality, for the card and the report.
         recipe: how the model was compressed.
         origin: what is known of where the data come from.
@@ -72,6 +73,7 @@ class BundleInputs:
     catalogue: CatalogueContents
     quality: Mapping[str, ArtifactQuality]
     teacher: ArtifactQuality
+    task: str
     baselines: Mapping[str, ArtifactQuality]
     recipe: str
     origin: str
@@ -114,9 +116,9 @@ def build_bundle(inputs: BundleInputs, out_dir: Path) -> Manifest:
     manifest = _manifest(inputs)
     write_bindings(staging / FOLDER, manifest)
     so_far = msgspec.structs.replace(manifest, files=_entries(staging))
-    card = render_model_card(so_far, inputs.origin, inputs.baselines, goldens.tolerance)
+    card = render_model_card(so_far, inputs.origin, inputs.baselines, inputs.task, goldens.tolerance)
     write_durably(staging / MODEL_CARD, card.encode())
-    write_durably(staging / REPORT, render_report(so_far, inputs.origin, inputs.baselines).encode())
+    write_durably(staging / REPORT, render_report(so_far, inputs.origin, inputs.baselines, inputs.task).encode())
     manifest = msgspec.structs.replace(manifest, files=_entries(staging))
     write_durably(staging / MANIFEST, codec.encode(manifest))
     staging.rename(out_dir)

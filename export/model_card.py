@@ -16,7 +16,7 @@ class QualityRow(NamedTuple):
 
 
 def render_model_card(
-    manifest: Manifest, origin: str, baselines: Mapping[str, ArtifactQuality], tolerance: float
+    manifest: Manifest, origin: str, baselines: Mapping[str, ArtifactQuality], task: str, tolerance: float
 ) -> str:
     """The card as Markdown.
 
@@ -24,6 +24,7 @@ def render_model_card(
         manifest: with the files written so far.
         origin: what is known of where the data come from; of the demo's data, both authors' statements.
         baselines: name -> quality, measured as the model's was.
+        task: what was asked of all of them, in words.
         tolerance: of the goldens.
     """
     return render(
@@ -33,6 +34,7 @@ def render_model_card(
         rows=quality_rows(manifest, baselines),
         sizes=list(artifact_sizes(manifest)),
         outputs=OUTPUT_NAMES,
+        task=task,
         catalogue=_catalogue(parse_recipe(manifest.recipe)),
         adapter_floats=sum(math.prod(shape) for shape in manifest.adapter.values()),
         tolerance=tolerance,

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from contracts.bundle import ArtifactQuality
 from export.runtimes import Evaluator, Feed, Ranked
-from training.cases import TEST, Cases, next_basket_cases
+from training.cases import TEST, Cases
 from training.context import context_of
 from training.evaluation import CUTOFF, PersonMetrics, gains, list_metrics, nothing_shown, quality
 from training.histories import Histories, histories_of
 from training.prepared import Prepared
+from training.protocols import cases_for
 from training.segments import Segments
 
 WORKERS = 2  # artifacts evaluated at once, each on one thread
@@ -57,13 +58,13 @@ class Task:
 
 
 def test_task(prepared: Prepared, segments: Segments, history_length: int) -> Task:
-    """The next-basket task of the test weeks."""
+    """What the project is tested on."""
     return task_of(prepared, segments, history_length, TEST)
 
 
 def task_of(prepared: Prepared, segments: Segments, history_length: int, split: int) -> Task:
-    """The next-basket task of a split, `training.cases.VALIDATION` or `TEST`."""
-    cases = next_basket_cases(prepared, split)
+    """The task of a part by the project's protocol, `training.cases.VALIDATION` or `TEST`."""
+    cases = cases_for(prepared, split)
     anything = histories_of(
         prepared, cases.baskets, history_length, context_of(prepared, cases.baskets, segments, "anything")
     )

@@ -19,7 +19,9 @@ from pocketrec.private_steps import base_model_statement
 from pocketrec.run_directory import RunDirectory
 from pocketrec.steps import StepContext
 from training.prepared import Prepared
+from training.protocols import TASKS
 from training.segments import Segments, fit_segments
+from training.split import TEST
 
 if TYPE_CHECKING:
     from compression.device_model import DeviceModel
@@ -32,7 +34,7 @@ PACKAGES = ("numpy", "torch", "tensorflow", "tf-keras", "tensorflow-model-optimi
 
 
 def catalogue_contents(prepared: Prepared, segments: Segments) -> "CatalogueContents":
-    """The items, and what is popular over all and in each segment: what central people took before the test weeks."""
+    """The items, and what is popular over all and in each segment: what central people took outside the test part."""
     from export.catalogue import EVERYONE, CatalogueContents, CatalogueItem
 
     items = prepared.items
@@ -54,7 +56,7 @@ def catalogue_contents(prepared: Prepared, segments: Segments) -> "CatalogueCont
 
 
 def _popular(prepared: Prepared, people: np.ndarray) -> list[int]:
-    """Items by how many of these people had them before the test weeks; phones' households are never among them.
+    """Items by how many of these people had them outside the test part; phones' households are never among them.
 
     A person counts by their weightiest event with the item: who only looked at it is a small part of a buyer.
     """
@@ -62,7 +64,7 @@ def _popular(prepared: Prepared, people: np.ndarray) -> list[int]:
     chosen = np.zeros(len(prepared.pseudonym), bool)
     chosen[people] = True
     chosen &= ~prepared.is_phone
-    rows = chosen[events.person] & (events.time_ms < prepared.record.validation_end_ms)
+    rows = chosen[events.person] & (prepared.basket_split[events.basket] != TEST)
     pairs, pair = np.unique(events.person[rows].astype(np.int64) * size + events.item[rows], return_inverse=True)
     weightiest = np.zeros(len(pairs))
     np.maximum.at(weightiest, pair, prepared.event_weight[events.event[rows]])
@@ -139,6 +141,7 @@ def build_signed_bundle(
             catalogue=catalogue_contents(central.prepared, central.segments),
             quality=quality,
             teacher=central.teacher,
+            task=TASKS[central.prepared.record.protocol],
             baselines=central.baselines,
             recipe=saved.recipe,
             origin=central.prepared.record.origin,

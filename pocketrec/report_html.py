@@ -16,6 +16,7 @@ from pocketrec.model_steps import TRAIN
 from pocketrec.quality import ALL_ITEMS, BARS, BASELINES, NEW_ITEMS, bars
 from pocketrec.recipe_search import front_rows
 from pocketrec.results import Results
+from training.protocols import TASKS
 
 DEVICE_FLOAT = "device_float"
 LANES: dict[Moment, tuple[str, str, str]] = {  # lane, colour and shape of each kind of moment
@@ -85,6 +86,7 @@ def render_report(results: Results, report: Mapping[str, object]) -> str:
         profile=_profile(results, login),
         story=_story(timeline),
         currency=results.prepared.record.currency,
+        task=TASKS[results.prepared.record.protocol],
         origin=results.prepared.record.origin,
         counts=results.prepared.record.counts,
         device_float=DEVICE_FLOAT,

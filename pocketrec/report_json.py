@@ -20,6 +20,7 @@ def build_report(results: Results) -> dict[str, object]:
             "dropped": dict(counts.dropped),
             "origin": results.prepared.record.origin,
         },
+        "protocol": results.prepared.record.protocol,
         "quality": results.quality,
         "comparison": results.comparison,
         "segmentation": segmentation_of(results.prepared.segments) if results.prepared.segments else {},

@@ -1,4 +1,7 @@
-"""The next-basket task: which baskets are scored, from what, and what counts as found."""
+"""The next-basket task: which baskets are scored, from what, and what counts as found.
+
+What a project is measured on is `training.protocols.cases_for`, which is built of what stands here.
+"""
 
 from dataclasses import dataclass
 
@@ -89,7 +92,7 @@ def target_matrix(prepared: Prepared, baskets: NDArray[np.integer]) -> sp.csr_ma
 
 
 def self_information(prepared: Prepared) -> NDArray[np.float32]:
-    """float32 [items + 1]: -log2 of the share of central people who had the item before the test weeks."""
+    """float32 [items + 1]: -log2 of the share of central people who had the item outside the test part."""
     central = max(int((~prepared.is_phone).sum()), 1)
     return -np.log2(np.maximum(prepared.items.people, 1) / central).astype(np.float32)
 
@@ -127,7 +130,7 @@ def cases_of(prepared: Prepared, wanted: NDArray[np.bool_], split: int) -> Cases
             baskets.append(line.basket)
     if not baskets:
         raise DataError(
-            f"none of the {int(wanted.sum()):,} baskets of the {PARTS[split]} weeks has anything of its person before "
+            f"none of the {int(wanted.sum()):,} baskets of the {PARTS[split]} part has anything of its person before "
             "it, so nothing can be measured: use a longer log or longer weeks under [split]"
         )
     numbers = np.array(baskets, np.int64)

@@ -127,7 +127,12 @@ def load_decision(folder: Path) -> GateDecision | None:
 
 
 def require_newer(prepared: Prepared, origin: Origin) -> None:
-    """Raises DataError if the log has no training week that the origin's lacked."""
+    """Raises DataError if the log has no training week that the origin's lacked, and weeks to measure both on."""
+    if prepared.record.protocol == "leave_one_out":
+        raise DataError(
+            'protocol = "leave_one_out" under [split] holds out no weeks on which to measure what --from goes on with: '
+            'train without --from, or take protocol = "next_basket" or "global_time"'
+        )
     if prepared.record.end_ms <= origin.record.end_ms:
         raise DataError(
             f"the log ends on {day_of(prepared.record.end_ms)} and holds nothing newer than that of --from, which ends "

@@ -1,4 +1,4 @@
-"""From an event log to sorted integers: clean, pseudonymised, split by time, phones set apart."""
+"""From an event log to sorted integers: clean, pseudonymised, split, phones set apart."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from training.prepared import (
     load_prepared,
 )
 from training.pseudonym import pseudonyms
-from training.split import Boundaries, split_by_time
+from training.split import TEST, split_lines
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total)."""
@@ -71,14 +71,14 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
     lines = _join_baskets(events.select(pl.exclude("currency")))
     joined = events.height - lines.height
     begin()
-    boundaries = split_by_time(lines["time_ms"].min(), lines["time_ms"].max(), project.split)
-    people = _people(lines, boundaries, project, key)
+    lines, boundaries = split_lines(lines, project.split, project.learning.targets)
+    people = _people(lines, project, key)
     lines = lines.join(people, on="person").drop("person")
     begin()
-    catalogue, rare = _catalogue(lines, log.items, boundaries, project.clean.minimum_people)
+    catalogue, rare = _catalogue(lines, log.items, project.clean.minimum_people)
     known = pl.col("item").is_not_null()
     lines = lines.join(catalogue.select("item_id", "item"), on="item_id", how="left")
-    outside = lines.filter(pl.col("role") == CENTRAL, pl.col("time_ms") >= boundaries.validation_end_ms)
+    outside = lines.filter(pl.col("role") == CENTRAL, pl.col("part") == TEST)
     basket = ["pseudonym", "basket_key"]
     lost = outside.group_by(basket).agg(known.any()).filter(~pl.col("item"))
     kept = lines.filter(known)
@@ -89,6 +89,8 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
     begin()
     if not (numbered["device"] > 0).any():
         numbered = numbered.drop("device")
+    if project.split.protocol != "leave_one_out":
+        numbered = numbered.drop("part")  # the time tells it
     numbered.write_parquet(folder / EVENTS)
     catalogue.write_parquet(folder / ITEMS)
     roles.write_parquet(folder / PEOPLE)
@@ -99,6 +101,7 @@ def prepare(project: Project, folder: Path, key: bytes, progress: Progress = lam
         currency=currency,
         data_sha256=log.sha256,
         learning=None if project.learning == Learning() else project.learning,
+        protocol=project.split.protocol,
         origin=COMPLETEJOURNEY_ORIGIN if project.data.source == COMPLETEJOURNEY else Path(project.data.source).name,
         counts=Counts(
             rows=log.events.height,
@@ -170,14 +173,14 @@ def _join_baskets(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _people(lines: pl.DataFrame, boundaries: Boundaries, project: Project, key: bytes) -> pl.DataFrame:
+def _people(lines: pl.DataFrame, project: Project, key: bytes) -> pl.DataFrame:
     """Each person's rank, pseudonym and role.
 
     People are ranked by what they did. A rank by id would betray the id, and one by pseudonym would make every
     result depend on the secret key. Phones are drawn by a hash of seed and rank, a choice that no version of a random
     generator changes.
     """
-    test = pl.col("time_ms") >= boundaries.validation_end_ms
+    test = pl.col("part") == TEST
     basket = pl.col("basket_key")
     people = lines.group_by("person").agg(
         first=pl.min("time_ms"),
@@ -204,14 +207,12 @@ def _people(lines: pl.DataFrame, boundaries: Boundaries, project: Project, key: 
     )
 
 
-def _catalogue(
-    lines: pl.DataFrame, items: pl.DataFrame, boundaries: Boundaries, minimum_people: int
-) -> tuple[pl.DataFrame, int]:
-    """Items that enough central people took before the test weeks, and how many others there are.
+def _catalogue(lines: pl.DataFrame, items: pl.DataFrame, minimum_people: int) -> tuple[pl.DataFrame, int]:
+    """Items that enough central people took outside the test part, and how many others there are.
 
-    The test weeks have no say in what the catalogue holds or states: neither its items, nor their order, nor prices.
+    The test part has no say in what the catalogue holds or states: neither its items, nor their order, nor prices.
     """
-    before = lines.filter(pl.col("role") == CENTRAL, pl.col("time_ms") < boundaries.validation_end_ms)
+    before = lines.filter(pl.col("role") == CENTRAL, pl.col("part") != TEST)
     price = pl.col("amount") / pl.col("quantity")
     counted = before.group_by("item_id").agg(
         people=pl.col("pseudonym").n_unique().cast(pl.Int32),
@@ -221,7 +222,7 @@ def _catalogue(
     if common.height < MINIMUM_ITEMS:
         raise DataError(
             f"{common.height} of {lines['item_id'].n_unique():,} items were taken by at least {minimum_people} people "
-            f"before the test weeks, at least {MINIMUM_ITEMS} are needed: lower [clean] minimum_people"
+            f"outside the test part, at least {MINIMUM_ITEMS} are needed: lower [clean] minimum_people"
         )
     catalogue = (
         common.sort(["people", "item_id"], descending=[True, False])
@@ -259,4 +260,5 @@ def _number(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         quantity=pl.col("quantity").cast(pl.Int32),
         amount=pl.col("amount").fill_null(0),
         device=pl.col("device_class").replace_strict(devices, default=0, return_dtype=pl.Int8),
+        part=pl.col("part"),
     ), people

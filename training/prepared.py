@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from contracts.errors import RunError
 from contracts.events import EVENT_CODES
-from contracts.project import Learning
+from contracts.project import Learning, Protocol
 from contracts.segments import SegmentDefinition
 from training.split import Boundaries
 
@@ -38,7 +38,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PrepareRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    train_end_ms: int
+    train_end_ms: int  # the log's end, as are all, where people's last baskets are held out and no weeks
     validation_end_ms: int  # where the test weeks begin
     end_ms: int
     currency: str
@@ -46,6 +46,7 @@ class PrepareRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     origin: str  # what is known of where the data come from
     counts: Counts
     learning: Learning | None = None  # None is the default's
+    protocol: Protocol = "next_basket"
 
     @property
     def boundaries(self) -> Boundaries:
@@ -65,6 +66,7 @@ class Events:
     quantity: NDArray[np.int32]  # pieces of the line
     amount: NDArray[np.int64]  # minor units of the line; 0 where the price is unknown
     device: NDArray[np.int8] | None = None  # code of the basket's device class, 0 where unknown; None: it always is
+    part: NDArray[np.int8] | None = None  # `Prepared.basket_split` of the basket; None: its time tells
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class Items:
     department: list[str]
     brand: list[str]
     name: list[str]
-    price_minor: NDArray[np.int64]  # median of one piece before the test weeks; 0 where unknown
-    people: NDArray[np.int32]  # central people who bought it before the test weeks
+    price_minor: NDArray[np.int64]  # median of one piece outside the test part; 0 where unknown
+    people: NDArray[np.int32]  # central people who bought it outside the test part
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,6 @@ class Prepared:
     is_phone: NDArray[np.bool_]  # [people]
     record: PrepareRecord
     segments: SegmentDefinition | None = None  # as fitted on the log and saved beside it
-    split: NDArray[np.int8] | None = None  # [baskets] where a protocol splits otherwise than by time
 
     @cached_property
     def basket_start(self) -> NDArray[np.int64]:
@@ -116,8 +117,8 @@ class Prepared:
     @cached_property
     def basket_split(self) -> NDArray[np.int8]:
         """int8 [baskets]: 0 training, 1 validation, 2 test."""
-        if self.split is not None:
-            return self.split
+        if self.events.part is not None:
+            return self.events.part[self.basket_start[:-1]]
         return self.record.boundaries.parts(self.basket_time_ms)
 
     @cached_property

@@ -13,7 +13,7 @@ from training.baselines import BASELINES
 from training.baselines.baseline import Baseline
 from training.baselines.popularity import purchase_counts
 from training.calibration import best_offset
-from training.cases import TEST, TRAIN, VALIDATION, Cases, next_basket_cases
+from training.cases import TEST, TRAIN, VALIDATION, Cases
 from training.checkpoint import UNREADABLE, reason
 from training.context import context_of
 from training.evaluation import PersonMetrics, evaluate
@@ -24,6 +24,7 @@ from training.machine import AUTO
 from training.new_item_labels import NewItemLabeller, NewItemLabels
 from training.people_quality import save_people_quality
 from training.prepared import Prepared
+from training.protocols import cases_for
 from training.segments import Segments, fit_segments
 from training.soft_labels import label_new_items, make_soft_labels, save_soft_labels
 from training.spectral_start import spectral_vectors
@@ -101,7 +102,7 @@ def finish(
     prepared = examples.prepared
     torch.save({"shape": asdict(teacher.shape), "weights": teacher.state_dict()}, folder / TEACHER)
     save_soft_labels(make_soft_labels(teacher, examples, labels), folder)
-    cases = next_basket_cases(prepared, TEST)
+    cases = cases_for(prepared, TEST)
     found = evaluate_baselines(prepared, cases, progress)
     found["teacher"] = evaluate_teacher(teacher, prepared, cases, length, segments, progress)
     save_people_quality(folder, found)
@@ -109,7 +110,7 @@ def finish(
 
 def calibrate(teacher: Teacher, prepared: Prepared, length: int, segments: Segments) -> None:
     """Set the copy head's height on the validation weeks."""
-    cases = next_basket_cases(prepared, VALIDATION)
+    cases = cases_for(prepared, VALIDATION)
     histories = histories_of(prepared, cases.baskets, length, context_of(prepared, cases.baskets, segments))
     offset = best_offset(lambda rows: teacher.parts(histories[rows]), cases, len(prepared.pseudonym))
     with torch.no_grad():

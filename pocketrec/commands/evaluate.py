@@ -4,7 +4,7 @@ from pocketrec.options import PROJECT_FILE, JsonOption, ProjectOption, RunOption
 
 
 def evaluate(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_json: JsonOption = False) -> None:
-    """Compare the model as it ships with the baselines and its teacher, on the test weeks, paired over people.
+    """Compare the model as it ships with the baselines and its teacher, on what was held out, paired over people.
 
     Every two models are compared, and every segment of people is measured that has enough of them.
 
@@ -25,10 +25,12 @@ def evaluate(project: ProjectOption = PROJECT_FILE, run: RunOption = None, as_js
     folders = [finished.run.folder(step.name) for step in (TRAIN, COMPRESS, EXPORT)]
     people = load_quality(folders)
     compared = comparison(people, finished.seed)
-    segments = fit_segments(load_prepared(finished.run.folder(PREPARE.name)), finished.seed)
+    prepared = load_prepared(finished.run.folder(PREPARE.name))
+    segments = fit_segments(prepared, finished.seed)
     emit(
         finished.summary
         | {
+            "protocol": prepared.record.protocol,
             "quality": quality_of(people, finished.seed),
             "comparison": compared,
             "pairs": pairs(people, finished.seed),

@@ -78,6 +78,7 @@ def bundle_inputs(model: DeviceModel, artifacts: Path, version: int = 1) -> Bund
         ),
         quality={TFLITE: quality("LiteRT", 0.2235), ONNX: quality("ONNX Runtime", 0.2236)},
         teacher=quality("PyTorch", 0.2246),
+        task="the next basket, from what was known strictly before it",
         baselines={"popularity": quality("NumPy", 0.0917)},
         recipe="prune50_dynamic_wi8_afp32",
         origin='One author: "simulated <data>". The other: "transactions".',

@@ -2,18 +2,22 @@
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from contracts.events import EVENT_CODES, EventType
+from contracts.project import Protocol, Split
 from contracts.summary import HOUR_MS
 from training.examples import Examples, draw_baskets, examples_of
 from training.new_item_labels import NewItemLabeller, NewItemLabels
 from training.prepared import Counts, Events, Items, Prepared, PrepareRecord
 from training.segments import fit_segments
 from training.soft_labels import label_new_items
+from training.split import split_lines
 
 START_MS = 1_500_000_000_000 // HOUR_MS * HOUR_MS
 DAY_MS = 24 * HOUR_MS
@@ -112,6 +116,27 @@ class Logs:
                 counts=Counts(**counts),
             ),
         )
+
+    @staticmethod
+    def under(protocol: Protocol, prepared: Prepared) -> Prepared:
+        """The same log as `prepare` would leave it for another protocol, had it left nothing out."""
+        events, record = prepared.events, prepared.record
+        if protocol == "leave_one_out":
+            kinds = {code: kind.value for kind, code in EVENT_CODES.items()}
+            lines = pl.DataFrame(
+                {
+                    "person": events.person,
+                    "basket_key": events.basket,
+                    "time_ms": events.time_ms,
+                    "type": [kinds[code] for code in events.event.tolist()],
+                    "row": np.arange(len(events.item)),
+                }
+            )
+            split, weeks = split_lines(lines, Split(protocol=protocol), prepared.learning.targets)
+            events = replace(events, part=split.sort("row")["part"].to_numpy())
+            ends = {name: getattr(weeks, name) for name in ("train_end_ms", "validation_end_ms", "end_ms")}
+            record = msgspec.structs.replace(record, **ends)
+        return replace(prepared, events=events, record=msgspec.structs.replace(record, protocol=protocol))
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ def test_a_basket_holds_an_item_once_by_its_weightiest_event(logs, seed: int) ->
 
 def test_a_split_in_which_nothing_can_be_measured_is_refused(logs) -> None:
     first_ever = [logs.basket(person, logs.validation_end_ms + person, [1, 2]) for person in range(3)]
-    with pytest.raises(DataError, match="none of the 3 baskets of the test weeks has anything of its person before"):
+    with pytest.raises(DataError, match="none of the 3 baskets of the test part has anything of its person before"):
         next_basket_cases(logs.prepared(first_ever), TEST)
-    with pytest.raises(DataError, match="none of the 0 baskets of the validation weeks"):
+    with pytest.raises(DataError, match="none of the 0 baskets of the validation part"):
         next_basket_cases(logs.prepared(first_ever), VALIDATION)

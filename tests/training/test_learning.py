@@ -17,7 +17,7 @@ from training.examples import draw_baskets, examples_of
 from training.fit_teacher import TeacherRecipe, fit_teacher
 from training.new_item_labels import NewItemLabeller
 from training.prepared import Prepared
-from training.protocols import leave_one_out, period_cases
+from training.protocols import cases_for
 from training.segments import fit_segments
 from training.soft_labels import label_new_items
 from training.teacher import Teacher, TeacherShape, attribute_codes
@@ -115,22 +115,23 @@ def test_popularity_learns_from_weighted_events(shop: Prepared) -> None:
     assert set(best) == set(range(1, GOODS + 1))
 
 
-def test_the_other_protocols_hold_out_targets_only(shop: Prepared) -> None:
-    cases = period_cases(shop, TEST)
+def test_the_other_protocols_hold_out_targets_only(logs, shop: Prepared) -> None:
+    cases = cases_for(logs.under("global_time", shop), TEST)
     assert len(cases) == PEOPLE
     assert not cases.targets.toarray()[:, GOODS + 1 :].any()
-    held_out = next_basket_cases(leave_one_out(shop), TEST)
+    last = logs.under("leave_one_out", shop)
+    held_out = cases_for(last, TEST)
     assert len(held_out) == PEOPLE
     for basket, person in zip(held_out.baskets, held_out.person, strict=True):
         later = np.arange(basket + 1, shop.person_start[person + 1])
         assert shop.has_target[basket]
         assert not shop.has_target[later].any()
-        assert (leave_one_out(shop).basket_split[later] == TEST).all()  # nor is what came later learned from
+        assert (last.basket_split[later] == TEST).all()  # nor is what came later learned from
 
 
 def test_a_log_without_any_target_is_refused(shop: Prepared) -> None:
     prepared = learning(shop, targets=(EventType.ADD_TO_CART,))
-    with pytest.raises(DataError, match="none of the 0 baskets of the test weeks"):
+    with pytest.raises(DataError, match="none of the 0 baskets of the test part"):
         next_basket_cases(prepared, TEST)
     with pytest.raises(DataError, match="nothing to learn from"):
         draw_baskets(prepared, TRAIN, 10, 0)

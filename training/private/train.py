@@ -12,7 +12,7 @@ from contracts.bundle import ContextField
 from contracts.errors import DataError, RunError
 from contracts.noise import secure_coins
 from contracts.privacy import Charge
-from training.cases import TEST, next_basket_cases
+from training.cases import TEST
 from training.context import context_fields
 from training.evaluation import evaluate
 from training.histories import histories_of
@@ -24,6 +24,7 @@ from training.private.histories import DrawRecipe, draw_histories
 from training.private.lessons import save_drawn, teach
 from training.private.plan import plan_privacy
 from training.private.teacher import PrivateTeacher
+from training.protocols import cases_for
 from training.segments import Segments
 from training.soft_labels import save_soft_labels
 from training.train import evaluate_baselines
@@ -111,7 +112,7 @@ def train_privately(
     save_soft_labels(teach(teacher, drawn, settings.width, seed), folder)
     inputs = DeviceInputs(items=teacher.items - 1, history_length=length, context=context_fields(segments))
     (folder / SHAPE).write_bytes(msgspec.json.encode(inputs))
-    cases = next_basket_cases(prepared, TEST)
+    cases = cases_for(prepared, TEST)
     found = evaluate_baselines(prepared, cases, progress)
     histories = histories_of(prepared, cases.baskets, length, np.zeros((len(cases), 0), np.int32))
     found["teacher"] = evaluate(lambda rows: teacher.scores(histories[rows]), cases, len(prepared.pseudonym))

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from contracts.errors import DataError, RunError
-from training.cases import TEST, next_basket_cases
+from training.cases import TEST
 from training.checkpoint import UNREADABLE, reason
 from training.evaluation import evaluate
 from training.histories import histories_of
 from training.machine import AUTO, CPU, find_machine
 from training.people_quality import save_people_quality
 from training.prepared import Prepared
+from training.protocols import cases_for
 from training.sequence.fit import Epoch, NextItemRecipe, fit_next_item
 from training.sequence.initial_vectors import new_transformer
 from training.sequence.sequences import Sequences
@@ -110,7 +111,7 @@ def train_next_item(
     save_next_item_labels(labels, folder)
     model.to(CPU)
     torch.save({"shape": asdict(model.shape), "weights": model.state_dict()}, folder / TEACHER)
-    cases = next_basket_cases(prepared, TEST)
+    cases = cases_for(prepared, TEST)
     found = evaluate_baselines(prepared, cases, progress)
     context = np.zeros((len(cases), 0), np.int32)
     recent = histories_of(prepared, cases.baskets, settings.history_length, context).items

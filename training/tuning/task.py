@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from contracts.errors import ConfigError, DataError
 from training.baselines.popularity import purchase_counts
 from training.calibration import best_offset
-from training.cases import TRAIN, VALIDATION, Cases, next_basket_cases
+from training.cases import TRAIN, VALIDATION, Cases
 from training.checkpoint import fingerprint
 from training.context import context_of
 from training.evaluation import PersonMetrics, evaluate
@@ -22,6 +22,7 @@ from training.fit_teacher import UNIFORM_DRAWS, TeacherRecipe
 from training.histories import Histories, histories_of
 from training.new_item_labels import NewItemLabeller, NewItemLabels
 from training.prepared import Prepared
+from training.protocols import cases_for
 from training.segments import Segments, fit_segments
 from training.soft_labels import label_new_items
 from training.spectral_start import spectral_vectors
@@ -112,7 +113,7 @@ def make_task(prepared: Prepared, settings: TrainSettings, seed: int, segment: s
         DataError: if it has too few people.
     """
     segments = fit_segments(prepared, seed)
-    every = next_basket_cases(prepared, VALIDATION)
+    every = cases_for(prepared, VALIDATION)
     person = np.unique(every.person)
     if segment is not None:
         person = _of_segment(person, segments, segment)
