@@ -21,6 +21,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: torch.Tensor,
         targets: torch.Tensor,
         share: torch.Tensor,
+        correction: torch.Tensor | None,
     ) -> torch.Tensor:
         count = len(hidden)
         to_hidden, to_table, to_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
@@ -30,7 +31,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             rows = slice(first, first + BLOCK)
             some, wanted, weight = hidden[rows], targets[rows], share[rows]
             scores = torch.addmm(bias, some, table.T, out=buffer[: len(some)])
-            total -= (scores.gather(1, wanted) * weight).sum()
+            own = scores.gather(1, wanted)
+            total -= (own * weight).sum()
+            if correction is not None:
+                scores.sub_(correction).scatter_(1, wanted, own)
             highest = scores.amax(1, keepdim=True)
             mass = scores.sub_(highest).exp_().sum(1, keepdim=True)
             total += (mass.log() + highest).sum()
@@ -45,13 +49,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = gradients
         to_hidden, to_table, to_bias = ctx.saved_tensors
-        return to_hidden * gradient, to_table * gradient, to_bias * gradient, None, None
+        return to_hidden * gradient, to_table * gradient, to_bias * gradient, None, None, None
 
 
 def linear_cross_entropy(
-    hidden: torch.Tensor, table: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, share: torch.Tensor
+    hidden: torch.Tensor,
+    table: torch.Tensor,
+    bias: torch.Tensor,
+    targets: torch.Tensor,
+    share: torch.Tensor,
+    correction: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean over positions of -sum share * log softmax(hidden @ table.T + bias)[targets].
+
+    With a correction, a position's softmax has the scores of all but its own targets lowered by it.
 
     Args:
         hidden: float [N, width].
@@ -59,8 +70,9 @@ def linear_cross_entropy(
         bias: float [items + 1].
         targets: int64 [N, F].
         share: float [N, F], each row sums to 1.
+        correction: float [items + 1], infinite for an item that competes with nothing; none without.
 
     Returns:
         A scalar; differentiable once, by hidden, table and bias.
     """
-    return _LinearCrossEntropy.apply(hidden, table, bias, targets, share)
+    return _LinearCrossEntropy.apply(hidden, table, bias, targets, share, correction)

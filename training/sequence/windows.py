@@ -29,6 +29,16 @@ class WindowBatch:
     event: NDArray[np.int64]  # [B, T] where each item stands among all events; 0 at padding
     targets: NDArray[np.int64]  # [B, T, F] the F items that follow each position, 0 where the sequence ends
 
+    def part(self, rank: int, processes: int) -> tuple["WindowBatch", float]:
+        """One process's windows, and the share of the batch's positions that they hold.
+
+        Where there are fewer windows than processes, those without one get another's, which counts as a share of 0.
+        """
+        windows = len(self.size)
+        own = slice(rank % windows, None, processes)
+        part = WindowBatch(*(value[own] for value in vars(self).values()))
+        return part, float(part.size.sum() / self.size.sum()) if rank < windows else 0.0
+
 
 def cut(sequences: Sequences, length: int, rng: np.random.Generator) -> Windows:
     """Cut each sequence into windows of at most `length` positions.

@@ -34,3 +34,28 @@ def test_blocks_are_joined(monkeypatch):
     whole = linear_cross_entropy(hidden, table, bias, targets, share)
     monkeypatch.setattr(module, "BLOCK", 7)
     torch.testing.assert_close(linear_cross_entropy(hidden, table, bias, targets, share), whole)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 3), st.integers(2, 30), st.integers(0, 999))
+def test_a_correction_lowers_all_but_a_positions_own_targets(rows: int, future: int, items: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((rows, 5), (items, 5), (items,))
+    ]
+    targets = torch.randint(0, items, (rows, future), generator=generator)
+    share = torch.rand(rows, future, generator=generator, dtype=torch.float64).softmax(1)
+    correction = torch.randn(items, generator=generator, dtype=torch.float64)
+    correction[torch.rand(items, generator=generator) < 0.3] = torch.inf  # which compete with nothing
+    ours, plain = ([part.clone().requires_grad_() for part in parts] for _ in range(2))
+    loss = linear_cross_entropy(*ours, targets, share, correction)
+    hidden, table, bias = plain
+    scores = hidden @ table.T + bias
+    own = torch.zeros(rows, items, dtype=torch.bool).scatter_(1, targets, True)
+    log_softmax = scores - torch.where(own, scores, scores - correction).logsumexp(1, keepdim=True)
+    expected = -(log_softmax.gather(1, targets) * share).sum(1).mean()
+    torch.testing.assert_close(loss, expected)
+    (3.0 * loss).backward()
+    (3.0 * expected).backward()
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a.grad, b.grad)

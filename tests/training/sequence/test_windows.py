@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,3 +39,19 @@ def test_targets_follow_their_positions(people: list[list[int]], length: int, po
 def test_cuts_fall_elsewhere_in_the_next_epoch():
     rng, sequences = np.random.default_rng(0), make([[1] * 50])
     assert cut(sequences, 8, rng).first.tolist() != cut(sequences, 8, rng).first.tolist()
+
+
+@given(histories, st.integers(1, 12), st.integers(0, 99))
+def test_processes_share_a_batch_out(people: list[list[int]], processes: int, seed: int):
+    for batch in batches(make(people), 4, 20, 2, np.random.default_rng(seed)):
+        found, total = [], 0.0
+        for rank in range(processes):
+            part, share = batch.part(rank, processes)
+            assert len(part.size) > 0
+            assert share == (part.size.sum() / batch.size.sum() if rank < len(batch.size) else 0.0)
+            found += [part] if share else []
+            total += share
+        assert total == pytest.approx(1.0)
+        for name, value in vars(batch).items():
+            together = np.concatenate([getattr(part, name) for part in found])
+            assert sorted(together.tolist()) == sorted(value.tolist())
