@@ -10,11 +10,10 @@ one Gaussian with its members' mean and covariance, a tenth of which is replaced
 likely. Every catalogue is numbered by lists anew, its list centres are its lists' means, and each item takes the
 nearest of the trained codewords. Queries are the trained model's own for people of the test weeks.
 
-Ranking. Both graphs take a query and a history of 256 items with scores, and answer with the best 100 items. The dense
-one is converted with dynamic-range quantization, which gives it the int8 kernel; the coded one holds its bytes as they
-are. `model` is a whole device model around the codes, its dense weights in float32: its bytes and its `recommend`.
-Faiss's indices get 8 bytes an item as well, as 4-bit codes, in native code on one thread, and know neither history nor
-model.
+Ranking. `dense` and `coded` are the `model.tflite` that a build ships, with an int8 item table and with item codes:
+their bytes and their `recommend` of a history of 256 items, the best 100 answered. `search` is the coded model's
+ranking alone, from a query on. Faiss's indices get 8 bytes an item as well, as 4-bit codes, in native code on one
+thread, and know neither history nor model.
 
 The overlap compares the search's ten best with an exhaustive scan's of the same codes.
 """
@@ -37,8 +36,9 @@ from compression.balanced_lists import list_order
 from compression.device_model import DeviceModel, DeviceModelSpec, build_query_encoder, build_token_encoder
 from compression.inverted_lists import PROBES, FrozenCodes
 from compression.item_codes import StoredCodes, code_table, list_length
-from compression.item_table import quantization_scale, quantize
-from contracts.bundle import ContextField
+from compression.item_table import FrozenTable, store
+from contracts.bundle import TFLITE, ContextField
+from export.artifacts import exporters
 from export.catalogue import EVERYONE, CatalogueContents, CatalogueItem, write_catalogue
 from export.latency import host
 
@@ -55,12 +55,11 @@ COLUMNS = (
     ("coded_ms", "{:.2f}"),
     ("speedup", "{:.1f}x"),
     ("overlap_at_10", "{:.3f}"),
-    ("model_ms", "{:.2f}"),
+    ("search_ms", "{:.2f}"),
     ("faiss_lists_ms", "{:.2f}"),
     ("faiss_scan_ms", "{:.2f}"),
     ("dense_mb", "{:.2f}"),
     ("coded_mb", "{:.2f}"),
-    ("model_mb", "{:.2f}"),
     ("catalogue_mb", "{:.1f}"),
 )
 
@@ -92,67 +91,49 @@ def catalogue_of(items: int, real: Array, weights: Array, seed: int) -> Array:
     return table[list_order(table * np.sqrt(weights), list_length(items), seed)]
 
 
-def converted(function: Callable, inputs: list[tf.TensorSpec], holder: tf.Module, *, quantize: bool) -> bytes:
-    holder.ranked = tf.function(function, input_signature=inputs)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([holder.ranked.get_concrete_function()], holder)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT] if quantize else []
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    return converter.convert()
+def search_graph(codes: FrozenCodes, width: int) -> bytes:
+    """Ranking alone, as TensorFlow Lite: a query and a history's items and scores -> the best."""
 
-
-def ranking_inputs(width: int) -> list[tf.TensorSpec]:
-    return [
-        tf.TensorSpec((1, width), tf.float32, name="query"),
-        tf.TensorSpec((1, LENGTH), tf.int32, name="history"),
-        tf.TensorSpec((1, LENGTH), tf.float32, name="own"),
-    ]
-
-
-def dense_graph(table: Array) -> bytes:
-    """Scores of all items, the history's added to them, and the best."""
-    scale = quantization_scale(table)
-    constant = tf.constant(quantize(table, scale).astype(np.float32))  # int8 again by dynamic range
-
-    def rank(query: tf.Tensor, history: tf.Tensor, own: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tf.matmul(query * scale, constant, transpose_b=True)
-        added = tf.scatter_nd(tf.reshape(history, (-1, 1)), tf.reshape(own, (-1,)), (len(table),))
-        best, items = tf.math.top_k(scores + added[None], CANDIDATES)
-        return {"items": items, "scores": best}
-
-    return converted(rank, ranking_inputs(table.shape[1]), tf.Module(), quantize=True)
-
-
-def coded_graph(codes: FrozenCodes, width: int) -> bytes:
     def rank(query: tf.Tensor, history: tf.Tensor, own: tf.Tensor) -> dict[str, tf.Tensor]:
         items, scores = codes.recommend(query, history, own, CANDIDATES)
         return {"items": items, "scores": scores}
 
     holder = tf.Module()
     holder.codes = codes
-    return converted(rank, ranking_inputs(width), holder, quantize=False)
+    inputs = [
+        tf.TensorSpec((1, width), tf.float32, name="query"),
+        tf.TensorSpec((1, LENGTH), tf.int32, name="history"),
+        tf.TensorSpec((1, LENGTH), tf.float32, name="own"),
+    ]
+    holder.ranked = tf.function(rank, input_signature=inputs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([holder.ranked.get_concrete_function()], holder)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return converter.convert()
 
 
-def whole_model(stored: StoredCodes, width: int) -> tuple[bytes, dict[str, np.ndarray]]:
-    """A device model around a coded catalogue, as TensorFlow Lite, and an input of its `recommend`."""
-    items = len(stored.codes) - 1
+def shipped_model(table: FrozenTable | FrozenCodes, items: int, width: int) -> bytes:
+    """`model.tflite` of a device model around a catalogue."""
     spec = DeviceModelSpec(
         items=items, context=(ContextField("hour_of_week", 168),), width=width, candidates=CANDIDATES
     )
     adapter = DeviceModel.create(spec, np.zeros((2, width), np.float32), 0).adapter_values()
-    model = DeviceModel(
-        spec, FrozenCodes(stored, "shipped"), build_token_encoder(spec), build_query_encoder(spec), adapter
-    )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(list(model.signatures(["recommend"]).values()), model)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    model = DeviceModel(spec, table, build_token_encoder(spec), build_query_encoder(spec), adapter)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, TFLITE)
+        exporters()[TFLITE].export(model, path, "shipped")
+        return path.read_bytes()
+
+
+def feed_of(items: int) -> dict[str, np.ndarray]:
+    """An input of `recommend`."""
     rng = np.random.default_rng(0)
-    feed = {
+    return {
         "items": rng.choice(np.arange(1, items + 1, dtype=np.int32), (1, LENGTH), replace=False),
         "events": np.full((1, LENGTH), 9, np.int32),
         "counts": rng.exponential(1.0, (1, LENGTH)).astype(np.float32),
         "ages": rng.exponential(1_000.0, (1, LENGTH)).astype(np.float32),
         "context": np.zeros((1, 1), np.int32),
     }
-    return converter.convert(), feed
 
 
 def runner(model: bytes) -> Callable[..., Mapping[str, np.ndarray]]:
@@ -219,14 +200,12 @@ def overlap(run: Callable[..., Mapping[str, np.ndarray]], stored: StoredCodes, q
 def measure(items: int, real: Array, books: Array, weights: Array, queries: Array, seed: int) -> dict:
     table = catalogue_of(items, real, weights, seed)
     stored, width = code_table(table, list_length(items), books, weights), table.shape[1]
-    rng = np.random.default_rng(seed)
-    dense, coded = dense_graph(table), coded_graph(FrozenCodes(stored, "shipped"), width)
-    model, feed = whole_model(stored, width)
-    run_dense, run_coded, run_model = runner(dense), runner(coded), runner(model)
-    history = {
-        "history": rng.choice(np.arange(1, items + 1, dtype=np.int32), (1, LENGTH), replace=False),
-        "own": rng.standard_normal((1, LENGTH), dtype=np.float32),
-    }
+    rng, codes = np.random.default_rng(seed), FrozenCodes(stored, "shipped")
+    dense = shipped_model(FrozenTable(store(table, "int8"), "shipped"), items, width)
+    coded = shipped_model(codes, items, width)
+    run_dense, run_coded, run_search = runner(dense), runner(coded), runner(search_graph(codes, width))
+    feed = feed_of(items)
+    history = {"history": feed["items"], "own": rng.standard_normal((1, LENGTH), dtype=np.float32)}
     indices = faiss_indices(table, len(stored.centres), rng)
 
     def query(number: int) -> Array:
@@ -234,9 +213,9 @@ def measure(items: int, real: Array, books: Array, weights: Array, queries: Arra
 
     found = medians(
         {
-            "dense_ms": lambda number: run_dense(query=query(number), **history),
-            "coded_ms": lambda number: run_coded(query=query(number), **history),
-            "model_ms": lambda number: run_model(**feed),
+            "dense_ms": lambda number: run_dense(**feed),
+            "coded_ms": lambda number: run_coded(**feed),
+            "search_ms": lambda number: run_search(query=query(number), **history),
         }
         | {
             name: (lambda number, index=index: index.search(query(number), CANDIDATES))
@@ -249,10 +228,9 @@ def measure(items: int, real: Array, books: Array, weights: Array, queries: Arra
         "lists": len(stored.centres),
         "slots": stored.slots,
         "speedup": found["dense_ms"] / found["coded_ms"],
-        "overlap_at_10": overlap(run_coded, stored, queries),
+        "overlap_at_10": overlap(run_search, stored, queries),
         "dense_mb": len(dense) / 1e6,
         "coded_mb": len(coded) / 1e6,
-        "model_mb": len(model) / 1e6,
         "catalogue_mb": catalogue_bytes(items) / 1e6,
         **found,
     }
