@@ -171,3 +171,17 @@ def test_settings_cannot_be_changed_by_accident() -> None:
     with pytest.raises(AttributeError):
         Project().model.width = 3  # type: ignore[misc]
     assert math.isclose(msgspec.structs.replace(Project().clean, maximum_price=9.0).maximum_price, 9.0)
+
+
+def test_phones_need_weeks_to_live_through() -> None:
+    with pytest.raises(ConfigError) as error:
+        decode_project('[split]\nprotocol = "leave_one_out"\n')
+    assert "set phones = 0 under [fleet]" in one_line(error)
+    assert decode_project('[split]\nprotocol = "leave_one_out"\n[fleet]\nphones = 0\n').fleet.phones == 0
+    assert decode_project('[split]\nprotocol = "global_time"\n').fleet.phones
+
+
+def test_a_protocol_is_one_of_three() -> None:
+    with pytest.raises(ConfigError) as error:
+        decode_project('[split]\nprotocol = "random"\n')
+    assert 'allowed is one of "global_time", "leave_one_out", "next_basket"' in one_line(error)

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.bundle import CATALOGUE, WISHES
 from contracts.events import EVENT_CODES, EventType
-from contracts.project import Columns, Data, Fleet, Project, Split
+from contracts.project import Columns, Data, Fleet, Project, Protocol, Split
 from device_sim.catalogue import Catalogue
 from device_sim.context import SEGMENT
 from export.catalogue import write_catalogue
@@ -22,30 +22,36 @@ from pocketrec.quality import BASELINES, bars, comparison
 from training.evaluation import MEANS, PersonMetrics, evaluate, nothing_shown
 from training.prepare import prepare
 from training.prepared import Prepared
+from training.protocols import TASKS
 from training.pseudonym import key_from_seed
 from training.segments import fit_segments
-from training.split import WEEK_MS
+from training.split import TEST, WEEK_MS
 
 START_MS = 1_700_000_400_000
 LENGTH, ITEMS, PEOPLE = 12, 40, 14
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepare_log(folder: Path, split: Split, phones: int) -> Prepared:
     draw = random.Random(4)
     rows = []
     for person in range(PEOPLE):
         for order in range(30):
             time = START_MS + draw.randrange(12 * WEEK_MS)
             rows += [(f"p{person}", f"i{item}", time, f"{person}-{order}") for item in draw.sample(range(ITEMS), 4)]
-    source = tmp_path_factory.mktemp("log") / "log.parquet"
+    source = folder / "log.parquet"
     pl.DataFrame(rows, ["person", "item", "time", "order"], orient="row").write_parquet(source)
     project = Project(
         data=Data(source=str(source), columns=Columns(order="order")),
-        split=Split(test_weeks=3, validation_weeks=2),
-        fleet=Fleet(phones=3),
+        split=split,
+        fleet=Fleet(phones=phones),
     )
-    return prepare(project, tmp_path_factory.mktemp("prepared"), key_from_seed(1))
+    (folder / "prepared").mkdir()
+    return prepare(project, folder / "prepared", key_from_seed(1))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare_log(tmp_path_factory.mktemp("log"), Split(test_weeks=3, validation_weeks=2), phones=3)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +127,19 @@ def test_popularity_of_segments_counts_central_people_before_the_test_weeks(prep
         expected = sorted(had, key=lambda item: (-len(had[item]), item))
         assert contents.popularity[name] == expected
     assert contents.popularity[""] == list(range(1, len(contents.items) + 1))
+
+
+@pytest.mark.parametrize("protocol", TASKS)
+def test_what_is_held_out_is_not_popular(protocol: Protocol, tmp_path: Path) -> None:
+    """Had everybody taken one and the same thing in the test part, no list would know."""
+    split = Split(protocol=protocol, test_weeks=3, validation_weeks=2)
+    log = prepare_log(tmp_path, split, phones=0 if protocol == "leave_one_out" else 3)
+    held_out = log.basket_split[log.events.basket] == TEST
+    assert held_out.any()
+    item = np.where(held_out, ITEMS - 1, log.events.item).astype(np.int32)
+    other = replace(log, events=replace(log.events, item=item))
+    one, two = (catalogue_contents(each, fit_segments(each, 1)).popularity for each in (log, other))
+    assert one == two
 
 
 def test_who_only_looked_is_a_small_part_of_a_buyer(prepared: Prepared) -> None:

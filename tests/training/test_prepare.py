@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,13 +17,13 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError, RunError
 from contracts.events import EVENT_CODES, EventType
-from contracts.project import Clean, Columns, Data, Fleet, Identification, Learning, Project, Split
+from contracts.project import Clean, Columns, Data, Fleet, Identification, Learning, Project, Protocol, Split
 from training.context import context_of
 from training.prepare import prepare
 from training.prepared import EVENTS, ITEMS, PEOPLE, RECORD, Prepared, load_prepared
 from training.pseudonym import key_from_seed
 from training.segments import fit_segments
-from training.split import TEST, WEEK_MS
+from training.split import TEST, VALIDATION, WEEK_MS
 
 START_MS = 1_700_000_400_000
 WEEKS = 12
@@ -30,12 +31,12 @@ KEY = key_from_seed(1)
 COLUMNS = Columns(order="order", quantity="quantity", price="price", category="category")
 
 
-def project(source: Path, phones: int = 3, minimum_people: int = 2) -> Project:
+def project(source: Path, phones: int = 3, minimum_people: int = 2, protocol: Protocol = "next_basket") -> Project:
     return Project(
         project=Identification(seed=3),
         data=Data(source=str(source), columns=COLUMNS),
         clean=Clean(minimum_people=minimum_people),
-        split=Split(test_weeks=2, validation_weeks=2),
+        split=Split(protocol=protocol, test_weeks=2, validation_weeks=2),
         fleet=Fleet(phones=phones),
     )
 
@@ -72,7 +73,7 @@ class Run:
     prepared: Prepared
 
 
-def run(log: pl.DataFrame, folder: Path, key: bytes = KEY, **options: int) -> Run:
+def run(log: pl.DataFrame, folder: Path, key: bytes = KEY, **options: Any) -> Run:
     folder.mkdir()
     source = folder.parent / f"{folder.name}.parquet"
     log.write_parquet(source)
@@ -199,6 +200,55 @@ def test_the_test_weeks_have_no_say_in_the_catalogue(shop: Run, tmp_path: Path) 
     assert (other.folder / ITEMS).read_bytes() == (before.folder / ITEMS).read_bytes()
     assert other.prepared.record.counts.test_lines_outside_catalogue > 0
     assert other.prepared.record.counts.test_baskets_outside_catalogue > 0
+
+
+def held_out_last(log: pl.DataFrame) -> pl.Expr:
+    """Rows of each person's last order."""
+    orders = log.filter(pl.col("quantity") > 0).group_by("person", "order").agg(pl.min("time"))
+    last = orders.sort("person", "time", "order").group_by("person").last()
+    return pl.col("order").is_in(last["order"].to_list())
+
+
+def test_last_baskets_have_no_say_in_the_catalogue_where_they_are_held_out(shop: Run, tmp_path: Path) -> None:
+    last = held_out_last(shop.log)
+    new = shop.log.with_columns(
+        item=pl.when(last).then(pl.lit("new")).otherwise(pl.col("item")),
+        price=pl.when(last).then(77.0).otherwise(pl.col("price")),
+    )
+    plain, other = (
+        run(log, tmp_path / name, phones=0, protocol="leave_one_out") for log, name in ((shop.log, "a"), (new, "b"))
+    )
+    assert (other.folder / ITEMS).read_bytes() == (plain.folder / ITEMS).read_bytes()
+    people, parts = len(plain.prepared.pseudonym), plain.prepared.basket_split
+    assert [int((parts == part).sum()) for part in (VALIDATION, TEST)] == [people, people]
+    assert (parts[plain.prepared.person_start[1:] - 1] == TEST).all()
+    # A last basket of which the catalogue knows nothing is lost to the test, and no earlier one takes its place.
+    assert other.prepared.basket_split.tolist() == parts[parts != TEST].tolist()
+    assert other.prepared.record.counts.test_baskets_outside_catalogue == people
+    assert other.prepared.basket_time_ms.tolist() == plain.prepared.basket_time_ms[parts != TEST].tolist()
+    record = plain.prepared.record
+    assert (record.protocol, record.train_end_ms, record.validation_end_ms) == (
+        "leave_one_out",
+        record.end_ms,
+        record.end_ms,
+    )
+
+
+def test_a_protocol_by_time_changes_nothing_but_its_name(shop: Run, tmp_path: Path) -> None:
+    split = msgspec.structs.replace(shop.project.split, protocol="global_time")
+    other = prepare(msgspec.structs.replace(shop.project, split=split), tmp_path, KEY)
+    for name in (EVENTS, ITEMS, PEOPLE):
+        assert (tmp_path / name).read_bytes() == (shop.folder / name).read_bytes()
+    assert other.record == msgspec.structs.replace(shop.prepared.record, protocol="global_time")
+    assert b"protocol" not in (shop.folder / RECORD).read_bytes()
+    assert not {"part"} & set(pl.read_parquet(shop.folder / EVENTS).columns)
+
+
+def test_nobody_with_enough_baskets_leaves_none_to_hold_out(shop: Run, tmp_path: Path) -> None:
+    few = shop.log.filter(pl.col("order").str.ends_with("-1") | pl.col("order").str.ends_with("-2"))
+    with pytest.raises(DataError, match="needs people with 3 baskets"):
+        run(few, tmp_path / "few", phones=0, protocol="leave_one_out")
+    assert list((tmp_path / "few").iterdir()) == []
 
 
 def test_the_same_again_gives_the_same_bytes(shop: Run, tmp_path: Path) -> None:
