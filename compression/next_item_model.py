@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from compression.checkpoint import load_device_model
-from compression.compress import CompressSettings, Progress, finish
+from compression.compress import DISTILLED, Choose, CompressSettings, Progress, _save_distilled, finish
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.kept_zeros import zeros_kept
 from compression.next_item import NextItemDistillation, distil_next_item, initial_table
+from compression.recipe import Recipe
 from compression.repeatable import train_repeatably
 from training.cases import TRAIN, VALIDATION
 from training.context import context_fields
@@ -28,6 +29,7 @@ def compress_next_item(
     blocks: int,
     seed: int,
     progress: Progress,
+    choose: Choose | None = None,
 ) -> str:
     """Distil, prune, quantize, evaluate and save; files and answer as of `compress`.
 
@@ -40,6 +42,7 @@ def compress_next_item(
         blocks: of self-attention, at least one.
         seed: of everything random.
         progress: called with what is done, how far it is, and how far it goes.
+        choose: says how to store the distilled model; by default all is int8.
     """
     train_repeatably()
     labels, segments = load_next_item_labels(train_folder), fit_segments(prepared, seed)
@@ -52,7 +55,7 @@ def compress_next_item(
         width=settings.width,
         blocks=blocks,
     )
-    model = DeviceModel.create(spec, initial_table(labels, settings.width), seed)
+    model = DeviceModel.create(spec, initial_table(labels, settings.width), seed, Recipe(round(100 * recipe.sparsity)))
     distil_next_item(
         model,
         first_takes(prepared, TRAIN),
@@ -61,6 +64,9 @@ def compress_next_item(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
+    _save_distilled(model, folder / DISTILLED)
+    if choose is not None:
+        model.recipe = choose(model)
     return finish(model, prepared, folder, settings, seed, progress)
 
 

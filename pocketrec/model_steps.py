@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,10 @@ from pocketrec.private_steps import compress_step, is_private, train_step
 from pocketrec.project_file import ProjectFile
 from pocketrec.run_directory import RunDirectory, look_into_run
 from pocketrec.steps import Step, StepContext
+
+if TYPE_CHECKING:
+    from compression.device_model import DeviceModel
+    from compression.recipe import Recipe
 
 ORIGIN = "origin"  # in the folder of a step `train` that went on from another run: what it went on from
 TEACHER_CHECKPOINT = "teacher.pt"
@@ -98,28 +103,33 @@ def training_from(path: Path, target: Path) -> Step:
 def _compress(context: StepContext) -> None:
     from compression.checkpoint import load_item_order
     from compression.compress import compress
-    from pocketrec.recipe_search import blame_build, search_build, validation_baskets
+    from pocketrec.recipe_exam import validation_exam
+    from pocketrec.recipe_search import blame_build, search_build
     from training.prepared import load_prepared
 
     if is_private(context.project):
         compress_step(context)
         return
-    if next_item_steps.is_next_item(context.project):
-        next_item_steps.compress_step(context)
-        return
     prepared, seed = load_prepared(context.inputs[PREPARE.name]), context.project.project.seed
-    task = validation_baskets(prepared, context.project.model.history_length, seed)
-    compress(
-        prepared,
-        context.inputs[TRAIN.name],
-        context.folder,
-        compress_settings(context.project),
-        seed,
-        context.progress,
-        lambda model: search_build(model, task, context.folder, seed, context.progress),
-    )
+    exam = validation_exam(context.project, prepared, context.inputs[TRAIN.name])
+
+    def choose(model: "DeviceModel") -> "Recipe":
+        return search_build(model, exam, context.folder, seed, context.progress)
+
+    if next_item_steps.is_next_item(context.project):
+        next_item_steps.compress_step(context, prepared, choose)
+    else:
+        compress(
+            prepared,
+            context.inputs[TRAIN.name],
+            context.folder,
+            compress_settings(context.project),
+            seed,
+            context.progress,
+            choose,
+        )
     if load_item_order(context.folder) is None:  # blame restores layers, and a table is none of a coded model's
-        blame_build(task, context.folder, seed, context.progress)
+        blame_build(exam.task, context.folder, seed, context.progress)
 
 
 TRAIN = Step(

@@ -9,6 +9,7 @@ from pocketrec.preparation import PREPARE
 from pocketrec.steps import StepContext
 
 if TYPE_CHECKING:
+    from compression.compress import Choose
     from compression.next_item import NextItemDistillation
     from training.prepared import Prepared
     from training.sequence.train import NextItemSettings
@@ -64,13 +65,12 @@ def train_step(context: StepContext) -> None:
     context.measured["targets_per_second"] = round(speed, 1)
 
 
-def compress_step(context: StepContext) -> None:
+def compress_step(context: StepContext, prepared: "Prepared", choose: "Choose") -> None:
     from compression.next_item_model import compress_next_item
     from pocketrec.model_settings import TRAIN_STEP, compress_settings
-    from training.prepared import load_prepared
 
     compress_next_item(
-        load_prepared(context.inputs[PREPARE.name]),
+        prepared,
         context.inputs[TRAIN_STEP],
         context.folder,
         compress_settings(context.project),
@@ -78,6 +78,7 @@ def compress_step(context: StepContext) -> None:
         context.project.next_item.blocks,
         context.project.project.seed,
         context.progress,
+        choose,
     )
 
 

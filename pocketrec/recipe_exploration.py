@@ -7,34 +7,27 @@ import msgspec
 from compression.search.limits import Limits
 from contracts.bundle import TFLITE
 from contracts.errors import RunError
+from contracts.project import Project
 from export.durable import write_durably
 from pocketrec import charts
 from pocketrec.model_steps import TRAIN
 from pocketrec.pipeline import Finished
 from pocketrec.preparation import PREPARE
 from pocketrec.progress import Progress
-from pocketrec.recipe_search import (
-    CANDIDATES,
-    SEARCH,
-    Bench,
-    Search,
-    conclude,
-    front_rows,
-    save_search,
-    tuner,
-    validation_baskets,
-)
+from pocketrec.recipe_exam import validation_exam
+from pocketrec.recipe_search import CANDIDATES, SEARCH, Bench, Search, conclude, front_rows, save_search
+from pocketrec.recipe_training import tuner
 from pocketrec.run_directory import open_run
 
 FOLDER, PLOT = "search", "front.svg"
-STEPS = 120  # of a whole training of one recipe
 
 
-def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search, Path, Path]:
+def explore_run(finished: Finished, project: Project, limits: Limits, trials: int) -> tuple[Search, Path, Path]:
     """Search a run whose `compress` finished.
 
     Args:
         finished: of the step.
+        project: that the run is of.
         limits: what must hold.
         trials: recipes that are trained on.
 
@@ -51,17 +44,18 @@ def explore_run(finished: Finished, limits: Limits, trials: int) -> tuple[Search
     from training.prepared import load_prepared
 
     if not (finished.folder / DISTILLED).is_dir():
-        raise RunError(f"{finished.folder} keeps no distilled model to search from: compress a project of next baskets")
+        raise RunError(f"{finished.folder} keeps no distilled model to search from: run pocketrec compress again")
     with open_run(finished.run.path) as run:
         folder = run.folder(FOLDER)
         folder.mkdir(exist_ok=True)
         model = load_distilled(finished.folder)
         version = load_saved_spec(finished.folder / DISTILLED).model_version
         prepared = load_prepared(run.folder(PREPARE.name))
-        task = validation_baskets(prepared, model.spec.history_length, finished.seed)
-        bench = Bench(model, task, folder / CANDIDATES / version[:12], finished.seed, Progress())
+        train_folder = run.folder(TRAIN.name)
+        exam = validation_exam(project, prepared, train_folder)
+        bench = Bench(model, exam, folder / CANDIDATES / version[:12], finished.seed, Progress())
         if trials:
-            bench.tune = tuner(bench, prepared, run.folder(TRAIN.name), STEPS)
+            bench.tune = tuner(bench, project, prepared, train_folder)
         cheap = untrained(model.recipe.pruned)
         bench.expected = len(cheap) + trials
         found = explore(folder, version, cheap, trials, bench.measure, finished.seed)
@@ -77,6 +71,7 @@ def told(search: Search, folder: Path, candidates: Path) -> dict[str, object]:
     return {
         "chosen": msgspec.to_builtins(chosen),
         "artifact": str(candidates / chosen.recipe / TFLITE),
+        "relative_to": search.relative_to,
         "front": list(search.choice.front),
         "candidates": {each.recipe: search.choice.reasons[each.recipe] for each in search.candidates},
         "figures": str(folder / SEARCH),

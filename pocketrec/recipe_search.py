@@ -1,44 +1,36 @@
 """The search over recipes on real artifacts: each candidate is exported, timed, and asked for validation baskets."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from compression.recipe import Recipe
 from compression.search.choose import Choice, choose
 from compression.search.limits import Limits
-from compression.search.measured import Measured, measured
+from compression.search.measured import Measured, People, measured
 from contracts.bundle import TFLITE
 from contracts.errors import ConfigError, RunError
+from contracts.project import Project
 from export.archive import compress
 from export.latency import host, measure_latency
 from export.runtimes import open_evaluator
-from pocketrec.next_item_steps import is_next_item
 from pocketrec.private_steps import is_private
 from pocketrec.project_file import read_project
-from training.cases import VALIDATION
-from training.prepared import Prepared
+from pocketrec.recipe_exam import Exam
 
 if TYPE_CHECKING:
     from compression.blamed import Blamed
     from compression.device_model import DeviceModel
     from pocketrec.artifact_quality import Progress, Task
-    from training.examples import Examples
-    from training.soft_labels import SoftLabels
 
 SEARCH, BLAME = "search.json", "blame.json"
 CANDIDATES = "candidates"  # folder of their artifacts
-PEOPLE = 1_200  # validation baskets that each candidate is asked for, of as many people where there are so many
 CALLS = 200  # timed of each candidate
 BUILD_LIMITS = Limits(max_loss=0.02)  # of a build; so many baskets tell a loss to within one percent
 BLAME_HISTORIES = 200
-People = tuple[NDArray[np.float64], NDArray[np.float64]]
 Tune = Callable[[Recipe, float], tuple["DeviceModel", int]]
 """A recipe and the share of a training's steps to take -> the model trained on so, and the steps taken."""
 
@@ -47,23 +39,26 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     """What a search found."""
 
     limits: dict[str, float | None]
+    relative_to: dict[str, str]  # candidates' losses, and the limit on one -> what they are shares of
     host: str
     baskets: int  # validation baskets that were asked for
     candidates: tuple[Measured, ...]
     choice: Choice
 
 
-def refuse_other_models(project: Path) -> None:
-    """Say at once, before anything is trained, that a project's device model cannot be searched.
+def searchable(path: Path) -> Project:
+    """A project, of which is said at once, before anything is trained, if its device model cannot be searched.
 
     Raises:
-        ConfigError: if its task is next items, or it trains privately.
+        ConfigError: if it trains privately.
     """
-    settings = read_project(project).project
-    if is_next_item(settings) or is_private(settings):
+    project = read_project(path).project
+    if is_private(project):
         raise ConfigError(
-            'limits and --blame are for task = "next_basket" without privacy: leave them out, or change the project'
+            'limits and --blame look at people, which training = "private" under [privacy] does not allow: '
+            "leave them out, or change the project"
         )
+    return project
 
 
 def load_search(folder: Path) -> Search:
@@ -124,7 +119,7 @@ class Bench:
 
     Attributes:
         model: distilled, not yet stored.
-        task: the validation baskets that are asked for.
+        exam: what is asked, and what counts.
         folder: where the candidates' artifacts go.
         seed: of the bootstrap.
         progress: called with how many candidates were measured.
@@ -133,7 +128,7 @@ class Bench:
     """
 
     model: "DeviceModel"
-    task: "Task"
+    exam: Exam
     folder: Path
     seed: int
     progress: "Progress"
@@ -151,79 +146,49 @@ class Bench:
         people, stored_bytes, latency = self._reference if recipe == floats else self._ask(model, recipe)
         self._done += 1
         self.progress("candidates", self._done, max(self._done, self.expected))
-        return measured(recipe.name, stored_bytes, latency, people, self._reference[0], self.seed, steps)
+        return measured(
+            recipe.name, stored_bytes, latency, people, self._reference[0], self.exam.teacher, self.seed, steps
+        )
 
     def _ask(self, model: "DeviceModel", recipe: Recipe) -> tuple[People, tuple[int, int], float]:
-        """NDCG@10 of each person on all items and on new ones, bytes, and the median latency of one call."""
+        """What counts of each person's answers, bytes, and the median latency of one call."""
         from compression.compress import calibrate
         from compression.passes import compressed
         from export.artifacts import exporters
         from pocketrec.artifact_quality import evaluate_artifacts
 
-        stored = compressed(model, recipe)
-        calibrate(stored, self.task.anything, self.task.cases, self.task.people)
+        stored, task = compressed(model, recipe), self.exam.task
+        calibrate(stored, task.anything, task.cases, task.people)
         path = self.folder / recipe.name / TFLITE
         path.parent.mkdir(parents=True, exist_ok=True)
         exporters()[TFLITE].export(stored, path, "shipped")
         evaluator = open_evaluator(path)
-        found = evaluate_artifacts({TFLITE: evaluator}, self.task)[TFLITE]
-        latency = measure_latency(evaluator, list(self.task.anything.feeds())[:50], CALLS)
+        found = evaluate_artifacts({TFLITE: evaluator}, task)[TFLITE]
+        latency = measure_latency(evaluator, list(task.anything.feeds())[:50], CALLS)
         size = path.stat().st_size
-        return (found.ndcg, found.new_ndcg), (size, len(compress(path.read_bytes()))), latency.p50
-
-
-def validation_baskets(prepared: Prepared, history_length: int, seed: int) -> "Task":
-    """The validation baskets that candidates are asked for."""
-    from pocketrec.artifact_quality import task_of
-    from training.segments import fit_segments
-
-    return task_of(prepared, fit_segments(prepared, seed), history_length, VALIDATION).one_of_each(PEOPLE, seed)
+        return self.exam.people(found), (size, len(compress(path.read_bytes()))), latency.p50
 
 
 def conclude(found: Sequence[Measured], limits: Limits, bench: Bench) -> Search:
     """The search's answer over what was measured."""
     named = {"max_bytes": limits.max_bytes, "max_latency_ms": limits.max_latency_ms, "max_loss": limits.max_loss}
+    relative_to = {
+        "loss": bench.exam.relative_to("float model"),
+        "teacher_loss": bench.exam.relative_to("teacher"),
+    }
+    if limits.max_loss is not None:
+        relative_to["max_loss"] = relative_to["teacher_loss" if limits.loss_of == "teacher" else "loss"]
     return Search(
         limits=named,
+        relative_to=relative_to,
         host=host(),
-        baskets=len(bench.task.cases),
+        baskets=len(bench.exam.task.cases),
         candidates=tuple(found),
         choice=choose(found, limits),
     )
 
 
-def tuner(bench: Bench, prepared: Prepared, train_folder: Path, steps: int) -> Tune:
-    """Distils a bench's model on, seeing itself as a recipe will store it, for a share of some steps."""
-    from compression.distillation import DistillationRecipe, distil
-    from compression.fine_tuning import SLOWER, fine_tune
-    from compression.repeatable import train_repeatably
-    from training.examples import examples_of
-    from training.segments import fit_segments
-    from training.soft_labels import load_soft_labels
-
-    @cache
-    def lessons() -> "tuple[Examples, SoftLabels]":
-        """Read when the first recipe is trained on: a search whose trials are all finished needs none."""
-        train_repeatably()
-        labels = load_soft_labels(train_folder)
-        segments = fit_segments(prepared, bench.seed)
-        return examples_of(prepared, labels.baskets, bench.model.spec.history_length, segments), labels
-
-    def tune(recipe: Recipe, share: float) -> "tuple[DeviceModel, int]":
-        taken = max(round(share * steps), 1)
-
-        def advance(done: int, total: int) -> None:
-            bench.progress(f"train {recipe.name}", done, total)
-
-        shorter = replace(DistillationRecipe().slower(SLOWER), steps=taken, sparsity=0.0)
-        return fine_tune(
-            bench.model, recipe, lambda model: distil(model, *lessons(), shorter, bench.seed, advance)
-        ), taken
-
-    return tune
-
-
-def search_build(model: "DeviceModel", task: "Task", folder: Path, seed: int, progress: "Progress") -> Recipe:
+def search_build(model: "DeviceModel", exam: Exam, folder: Path, seed: int, progress: "Progress") -> Recipe:
     """The recipe of a build: the smallest of a few that need no training; what was found is written into a folder."""
     import tempfile
 
@@ -232,7 +197,7 @@ def search_build(model: "DeviceModel", task: "Task", folder: Path, seed: int, pr
 
     with tempfile.TemporaryDirectory(prefix="pocketrec-search-") as temporary:
         few = [*untrained(model.recipe.pruned, few=True), floats_of(model)]
-        bench = Bench(model, task, Path(temporary), seed, progress, expected=len(few))
+        bench = Bench(model, exam, Path(temporary), seed, progress, expected=len(few))
         search = conclude([bench.measure(recipe, 0.0) for recipe in few], BUILD_LIMITS, bench)
     save_search(search, folder)
     return parse_recipe(search.choice.chosen) if search.choice.chosen else model.recipe

@@ -72,9 +72,10 @@ def _limits(limits: Limits) -> list[_Limit]:
             )
         )
     if limits.max_loss is not None:
+        of, whose = limits.loss_of, {"float": "float model's", "teacher": "teacher's"}[limits.loss_of]
         for figure, told in (
-            (lambda one: one.loss.high, "a loss of up to {} on all items"),
-            (lambda one: one.new_items_loss.low, "a loss of at least {} on new items"),
+            (lambda one: one.losses(of)[0].high, f"a loss of up to {{}} of the {whose} quality"),
+            (lambda one: one.losses(of)[1].low, f"a loss of at least {{}} of the {whose} quality on new items"),
         ):
             held.append(_Limit("--max-loss", limits.max_loss, figure, lambda share: f"{100 * share:.2f}%", told))
     return held

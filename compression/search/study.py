@@ -21,7 +21,7 @@ JOURNAL = "trials.journal"
 FIRST_SHARE = 0.25  # of the training steps, after which a candidate must be promising
 ATTEMPTS = 5  # proposals in a row that were measured before, after which any other recipe is taken
 STARTUP_TRIALS = 4  # recipes taken at random before the sampler learns from what was found
-KEPT = "measured"
+KEPT, KEPT_VERSION = "measured", 2  # of what is kept: trials that kept less are not reused
 
 Measure = Callable[[Recipe, float], Measured]
 """A recipe and the share of the training steps it may take -> what was measured on its artifact."""
@@ -50,7 +50,7 @@ def explore(
     from optuna.distributions import CategoricalDistribution
 
     # Bytes and loss: latency gates the choice, it orders nothing.
-    session = open_study(folder / JOURNAL, study, ("minimize", "minimize"))
+    session = open_study(folder / JOURNAL, f"{study}/{KEPT_VERSION}", ("minimize", "minimize"))
     found: dict[str, Measured] = {}
     for finished in session.get_trials(deepcopy=False):
         if KEPT in finished.user_attrs:

@@ -17,8 +17,15 @@ def compress(
     max_latency: Annotated[
         str | None, typer.Option("--max-latency", metavar="TIME", help="median of one thread here, such as 1ms")
     ] = None,
-    max_loss: Annotated[
-        str | None, typer.Option("--max-loss", metavar="SHARE", help="of the float model's NDCG@10, such as 2%")
+    max_loss: Annotated[str | None, typer.Option("--max-loss", metavar="SHARE", help="of NDCG@10, such as 2%")] = None,
+    max_loss_of: Annotated[
+        str | None,
+        typer.Option(
+            "--max-loss-of",
+            metavar="MODEL",
+            show_default=False,
+            help="float (before storing) or teacher  [default: float]",
+        ),
     ] = None,
     trials: Annotated[
         int,
@@ -41,22 +48,21 @@ def compress(
 
     if trials < 0:
         raise ConfigError(f"--trials {trials}: give 0, with which nothing is trained on, or more")
-    limits = parse_limits(max_bytes, max_latency, max_loss)
+    limits = parse_limits(max_bytes, max_latency, max_loss, max_loss_of)
     limited = limits != Limits()
     if limited and blame:
         raise ConfigError("--blame is of what a build ships, limits are a search's: give one of them")
     from pocketrec.model_steps import COMPRESS
     from pocketrec.output import emit
     from pocketrec.pipeline import run_verb
-    from pocketrec.recipe_search import refuse_other_models
+    from pocketrec.recipe_search import searchable
 
-    if limited or blame:
-        refuse_other_models(project)
+    searched = searchable(project) if limited or blame else None
     finished = run_verb(COMPRESS.name, project, run)
-    if limited:
+    if searched is not None and limited:
         from pocketrec.recipe_exploration import explore_run, told
 
-        search, folder, candidates = explore_run(finished, limits, trials)
+        search, folder, candidates = explore_run(finished, searched, limits, trials)
         if search.choice.chosen is None:
             raise CheckFailed(f"no recipe meets the limits; the tightest is {search.choice.tightest}; see {folder}")
         emit(told(search, folder, candidates), as_json)

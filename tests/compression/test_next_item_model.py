@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compression.checkpoint import load_device_model, load_saved_spec
-from compression.compress import CompressSettings
+from compression.compress import CompressSettings, load_distilled
 from compression.next_item import NextItemDistillation
 from compression.next_item_model import compress_next_item, warm_start_next_item
 from training.people_quality import load_people_quality
@@ -48,6 +48,15 @@ def test_the_device_model_knows_what_follows(compressed):
     assert load_saved_spec(folder).model_version == version
     assert np.nanmean(load_people_quality(folder)["device_float"].new_ndcg) > 0.6
     assert load_device_model(folder).spec.blocks == 1
+
+
+def test_the_model_is_kept_as_it_was_before_it_was_stored(compressed):
+    distilled, stored = load_distilled(compressed[0]), load_device_model(compressed[0])
+    assert distilled.recipe.pruned == 50
+    assert distilled.table.is_quantized
+    assert np.array_equal(distilled.table.frozen().values(), stored.table.frozen().values())
+    pairs = zip(distilled.token_encoder.get_weights(), stored.token_encoder.get_weights(), strict=True)
+    assert not all(np.array_equal(one, other) for one, other in pairs)
 
 
 def test_the_next_one_goes_on_from_it(trained, compressed, tmp_path):

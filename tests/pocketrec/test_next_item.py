@@ -8,6 +8,7 @@ import pytest
 
 from compression.checkpoint import load_saved_spec
 from pocketrec.cli import run
+from pocketrec.recipe_search import load_search
 from training.people_quality import load_people_quality
 
 PROJECT = """
@@ -52,13 +53,26 @@ def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_train_and_compress(films: Path, capsys: pytest.CaptureFixture[str]):
-    assert run(["compress", "--run", "runs/films", "--json"]) == 0
-    json.loads(capsys.readouterr().out)
-    spec = load_saved_spec(films / "runs" / "films" / "compress").spec
-    assert spec["blocks"] == 1
+def test_train_compress_and_search(films: Path, capsys: pytest.CaptureFixture[str]):
+    def say(*arguments: str) -> dict:
+        assert run(["compress", "--run", "runs/films", *arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert "token_encoder/block0_query" in say("--blame")["blame"]
+    compressed = films / "runs" / "films" / "compress"
+    assert load_saved_spec(compressed).spec["blocks"] == 1
+    assert load_saved_spec(compressed).recipe == load_search(compressed).choice.chosen
     assert "teacher" in load_people_quality(films / "runs" / "films" / "train")
     assert not any((films / "runs" / "films" / "checkpoints").glob("*"))
+
+    said = say("--max-bytes", "10MB", "--max-loss", "99%", "--max-loss-of", "teacher", "--trials", "1")
+    assert said["chosen"]["bytes"] == (films / said["artifact"]).stat().st_size
+    assert said["relative_to"]["max_loss"].startswith("the teacher's NDCG@10 on new items of ")
+    found = load_search(films / "runs" / "films" / "search").candidates
+    assert [each.steps for each in found if each.steps] in ([1], [4])  # passes, of a candidate that is not promising
+    floats = next(each for each in found if each.recipe == "weightonly_wfp32_afp32")
+    assert floats.loss == floats.new_items_loss
+    assert (floats.loss.value, floats.teacher_loss.value != 0.0) == (0.0, True)
 
 
 def test_going_on_from_a_run_is_refused(films: Path, capsys: pytest.CaptureFixture[str]):

@@ -28,6 +28,8 @@ def candidate(name: str, size: int, loss: float) -> Measured:
         ndcg_at_10=Estimate(0.2, 0.1, 0.3),
         loss=near,
         new_items_loss=near,
+        teacher_loss=near,
+        teacher_new_items_loss=near,
     )
 
 
@@ -39,7 +41,12 @@ def search() -> Search:
         candidate("weightonly_wfp32_afp32", 6_400_000, 0.0),
     )
     return Search(
-        limits={}, host="x86 host", baskets=400, candidates=found, choice=choose(found, Limits(max_loss=0.01))
+        limits={},
+        relative_to={},
+        host="x86 host",
+        baskets=400,
+        candidates=found,
+        choice=choose(found, Limits(max_loss=0.01)),
     )
 
 
@@ -112,12 +119,18 @@ def test_a_search_answers_with_an_artifact_of_the_model_that_was_searched(shop: 
     assert code == 0, err
     first = json.loads(out)
     assert first["chosen"]["bytes"] == (shop / first["artifact"]).stat().st_size
-    trained = [each for each in load_search(shop / "runs/a/search").candidates if each.steps]
+    kept = load_search(shop / "runs/a/search")
+    trained = [each for each in kept.candidates if each.steps]
     assert len(trained) == 1
+    assert first["relative_to"]["max_loss"] == first["relative_to"]["loss"]
+    assert first["relative_to"]["loss"].startswith("the float model's NDCG@10 on all items of ")
 
-    measured = (shop / "runs/a/search/search.json").read_bytes()
-    assert say("compress", *limits, "--trials", "1", "--run", "runs/a", "--json")[0] == 0
-    assert (shop / "runs/a/search/search.json").read_bytes() == measured  # latencies too: nothing was measured anew
+    code, out, err = say("compress", *limits, "--max-loss-of", "teacher", "--trials", "1", "--run", "runs/a", "--json")
+    assert code == 0, err
+    assert json.loads(out)["relative_to"]["max_loss"].startswith("the teacher's NDCG@10 on all items of ")
+
+    again = load_search(shop / "runs/a/search")
+    assert again.candidates == kept.candidates  # latencies too: nothing was measured anew
 
     code, _, err = say("compress", "--max-bytes", "1B", "--trials", "0", "--run", "runs/a")
     assert code == 1
@@ -135,10 +148,9 @@ def test_a_search_answers_with_an_artifact_of_the_model_that_was_searched(shop: 
     assert "item table" in json.loads(out)["blame"]
 
 
-@pytest.mark.parametrize("other", ['[model]\ntask = "next_item"\n', '[privacy]\ntraining = "private"\n'])
 @pytest.mark.parametrize("option", [("--blame",), ("--max-loss", "2%")])
-def test_what_cannot_be_searched_is_refused_before_anything_runs(shop: Path, say: Say, other: str, option) -> None:
-    (shop / "pocketrec.toml").write_text(other)
+def test_what_cannot_be_searched_is_refused_before_anything_runs(shop: Path, say: Say, option) -> None:
+    (shop / "pocketrec.toml").write_text('[privacy]\ntraining = "private"\n')
     code, _, err = say("compress", *option, "--run", "runs/a")
     assert code == 2
     assert "leave them out" in err

@@ -12,7 +12,7 @@ from contracts.bundle import Estimate
 from contracts.errors import ConfigError
 
 
-def one(name: str, size: int, latency: float, loss: float, new: float = 0.0) -> Measured:
+def one(name: str, size: int, latency: float, loss: float, new: float = 0.0, teacher: float = 0.0) -> Measured:
     return Measured(
         recipe=name,
         bytes=size,
@@ -21,6 +21,8 @@ def one(name: str, size: int, latency: float, loss: float, new: float = 0.0) -> 
         ndcg_at_10=Estimate(0.2, 0.19, 0.21),
         loss=Estimate(loss, loss - 0.01, loss + 0.01),
         new_items_loss=Estimate(new, new - 0.01, new + 0.01),
+        teacher_loss=Estimate(teacher, teacher - 0.01, teacher + 0.01),
+        teacher_new_items_loss=Estimate(new, new - 0.01, new + 0.01),
     )
 
 
@@ -80,7 +82,7 @@ def test_the_tightest_limit_names_what_would_meet_it() -> None:
     found = [one("small", 200_000, 0.5, 0.30), one("good", 320_000, 0.5, 0.005), one("large", 900_000, 0.5, 0.0)]
     answer = choose(found, Limits(max_bytes=300_000, max_latency_ms=1.0, max_loss=0.02))
     assert answer.tightest == "--max-bytes 300.0KB: good would meet --max-bytes 320.0KB and every other limit"
-    assert answer.reasons["small"] == "a loss of up to 31.00% on all items is above --max-loss 2.00%"
+    assert answer.reasons["small"] == "a loss of up to 31.00% of the float model's quality is above --max-loss 2.00%"
     alone = choose(found[2:], Limits(max_bytes=1.0, max_latency_ms=0.1, max_loss=0.02))
     assert alone.tightest == "no limit alone: large would meet --max-bytes 900.0KB, --max-latency 0.50ms"
 
@@ -89,6 +91,22 @@ def test_new_items_keep_a_candidate_out_only_beyond_doubt() -> None:
     doubtful, lost = one("doubtful", 1, 0.1, 0.0, new=0.025), one("lost", 1, 0.1, 0.0, new=0.2)
     assert choose([doubtful], Limits(max_loss=0.02)).chosen == "doubtful"
     assert choose([lost], Limits(max_loss=0.02)).chosen is None
+
+
+def test_a_loss_is_of_the_model_that_was_named() -> None:
+    found = [one("near floats", 1, 0.1, 0.0, teacher=0.3), one("near teacher", 2, 0.1, 0.3, teacher=0.0)]
+    assert choose(found, Limits(max_loss=0.02)).chosen == "near floats"
+    answer = choose(found, Limits(max_loss=0.02, loss_of="teacher"))
+    assert answer.chosen == "near teacher"
+    assert answer.reasons["near floats"].startswith("a loss of up to 31.00% of the teacher's quality")
+
+
+def test_what_a_loss_may_be_of_is_named_where_it_is_of_something_else() -> None:
+    assert parse_limits(None, None, "2%", "teacher") == Limits(max_loss=0.02, loss_of="teacher")
+    with pytest.raises(ConfigError, match="take float or teacher"):
+        parse_limits(None, None, "2%", "tutor")
+    with pytest.raises(ConfigError, match="give --max-loss too"):
+        parse_limits("1MB", None, None, "teacher")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ class Oracle:
             ndcg_at_10=Estimate(0.2, 0.2, 0.2),
             loss=Estimate(loss, loss, loss),
             new_items_loss=Estimate(loss, loss, loss),
+            teacher_loss=Estimate(loss, loss, loss),
+            teacher_new_items_loss=Estimate(loss, loss, loss),
             steps=round(100 * share),
         )
 
