@@ -30,7 +30,7 @@ VECTOR_DEVIATION = 0.2  # of the initial table's entries
 @dataclass(frozen=True)
 class NextItemDistillation:
     epochs: int = 30
-    positions: int = 6_400  # of a batch
+    positions: int = 1_600  # of a batch
     rate: float = 2e-3
     soft: float = 0.9  # share of the teacher's word in the loss; the rest is what followed
     temperature: float = 1.0
@@ -109,12 +109,8 @@ def distil_next_item(
             for batch in batches(sequences, length, recipe.positions, 1, rng):
                 if number >= recipe.quantize_from * steps and not table.is_quantized:
                     table.start_quantization()
-                inputs, known, targets, items, share = _aligned(batch, labels, recipe.temperature, model)
-                losses.append(
-                    step(
-                        inputs, known, targets, items, share, tf.constant(cosine(min(number, steps), steps), tf.float32)
-                    )
-                )
+                share = tf.constant(cosine(min(number, steps), steps), tf.float32)
+                losses.append(step(*_aligned(batch, labels, recipe, model), share))
                 prune(number)
                 number += 1
             found.append(float(np.mean(losses)))
@@ -124,9 +120,14 @@ def distil_next_item(
 
 
 def _aligned(
-    batch: WindowBatch, labels: NextItemLabels, temperature: float, model: DeviceModel
-) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A batch as the phone holds it, padding first, with the labels of its known places in order."""
+    batch: WindowBatch, labels: NextItemLabels, recipe: NextItemDistillation, model: DeviceModel
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """A batch as the phone holds it, padding first, with what its known places should say, in order.
+
+    Returns:
+        the model's inputs [B, T]; which of the B x T places are known, int32 [N]; and float32 [N, items + 1], rows of
+        sum 1.
+    """
     length = batch.items.shape[1]
     place = np.arange(length) - (length - batch.size)[:, None]  # negative before the first item
     at = np.maximum(place, 0)
@@ -134,15 +135,15 @@ def _aligned(
     known = place >= 0
     event = np.take_along_axis(batch.event, at, 1)[known]
     targets = np.take_along_axis(batch.targets[..., 0], at, 1)[known]
-    share = np.exp(labels.log_share[event].astype(np.float32) / temperature)
+    share = np.exp(labels.log_share[event].astype(np.float32) / recipe.temperature)
     share /= share.sum(1, keepdims=True)
-    rows = np.flatnonzero(known.ravel())
+    wanted = np.zeros((len(event), model.spec.items + 1), np.float32)
+    np.put_along_axis(wanted, labels.items[event].astype(np.int64), recipe.soft * share, 1)
+    wanted[np.arange(len(event)), targets] += 1.0 - recipe.soft
     return (
         {name: value for name, value in inputs_of(items, model.spec).items() if name not in ("counts", "ages")},
-        tf.constant(rows, tf.int32),
-        tf.constant(targets, tf.int32),
-        tf.constant(labels.items[event]),
-        tf.constant(share),
+        tf.constant(np.flatnonzero(known.ravel()), tf.int32),
+        tf.constant(wanted),
     )
 
 
@@ -158,25 +159,15 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
 
     history, flat = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
     inputs_spec = dict.fromkeys(("items", "events", "context"), history)
-    labels_spec = (flat, flat, history, tf.TensorSpec((None, None), tf.float32))
+    wanted_spec, rate_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
 
-    @tf.function(input_signature=(inputs_spec, *labels_spec, tf.TensorSpec((), tf.float32)))
-    def step(
-        inputs: dict[str, tf.Tensor],
-        known: tf.Tensor,
-        targets: tf.Tensor,
-        items: tf.Tensor,
-        share: tf.Tensor,
-        rate: tf.Tensor,
-    ) -> tf.Tensor:
+    @tf.function(input_signature=(inputs_spec, flat, wanted_spec, rate_spec))
+    def step(inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             hide = tf.random.uniform(tf.shape(inputs["items"])) < recipe.hidden_tokens
             queries = model.queries_at(**inputs, drop=hide)
             scores = model.table.score(tf.gather(tf.reshape(queries, (-1, model.spec.width)), known))
-            followed = tf.gather(scores, targets, batch_dims=1)
-            said = tf.reduce_sum(tf.gather(scores, items, batch_dims=1) * share, -1)
-            wanted = recipe.soft * said + (1.0 - recipe.soft) * followed
-            loss = tf.reduce_mean(tf.reduce_logsumexp(scores, -1) - wanted)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=wanted, logits=scores))
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
         clipped, _ = tf.clip_by_global_norm(gradients, GRADIENT_NORM)
         optimizer.learning_rate.assign(recipe.rate * rate)
