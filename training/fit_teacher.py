@@ -67,6 +67,9 @@ class _Job:
     checkpoint_seconds: float
     state: dict | None  # of a checkpoint to go on from
 
+    def follow(self) -> Fit:
+        return _fit(self, lambda what, done, total: None, None)
+
 
 def cosine(step: int, steps: int, warm_up: int = WARM_UP_STEPS) -> float:
     """Share of the learning rate at a step: linear warm-up, then half a cosine."""
@@ -113,13 +116,6 @@ def fit_teacher(
     job = _Job(teacher, recipe, examples, labels, seed, device, checkpoint_seconds if kept else np.inf, state)
     share(job)
     return _fit(job, progress, kept)
-
-
-def follow() -> None:
-    """What every process but the first does: train along, until there is nothing more to train."""
-    while (job := share(None)) is not None:
-        assert isinstance(job, _Job)
-        _fit(job, lambda what, done, total: None, None)
 
 
 class _Losses(nn.Module):

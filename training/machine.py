@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -82,6 +83,20 @@ def share(value: object) -> object:
     box = [value]
     dist.broadcast_object_list(box, src=0, device=torch.device(CPU))
     return box[0]
+
+
+@runtime_checkable
+class Job(Protocol):
+    """What the first process shares for the others to take part in."""
+
+    def follow(self) -> object: ...
+
+
+def follow() -> None:
+    """What every process but the first does: train along, until there is nothing more to train."""
+    while (job := share(None)) is not None:
+        assert isinstance(job, Job)
+        job.follow()
 
 
 def gather(value: object) -> list[object]:

@@ -32,14 +32,12 @@ def train(
         pocketrec train --from runs/shop --run runs/shop-june
         torchrun --nproc-per-node 2 -m -- pocketrec train --run runs/shop   # on two GPUs
     """
-    from training.machine import process_group
+    from training.machine import follow, process_group
 
     with process_group() as leads:
         if leads:
             _train(project, run, source, as_json)
         else:
-            from training.fit_teacher import follow
-
             follow()
 
 

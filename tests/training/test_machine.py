@@ -30,8 +30,8 @@ PROGRAM = """
 import copy, pickle, shutil, sys
 from pathlib import Path
 import torch
-from training.fit_teacher import fit_teacher, follow
-from training.machine import process_group
+from training.fit_teacher import fit_teacher
+from training.machine import follow, process_group
 
 folder = Path(sys.argv[1])
 

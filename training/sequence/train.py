@@ -94,7 +94,8 @@ def train_next_item(
     """
     sequences = first_takes(prepared, 0)
     recipe = replace(settings.recipe, shape=replace(settings.recipe.shape, length=settings.history_length))
-    model = new_transformer(recipe.shape, sequences, seed).to(find_machine(settings.device).device)
+    machine = find_machine(settings.device)
+    model = new_transformer(recipe.shape, sequences, seed).to(machine.device)
     started, learned = time.monotonic(), 0
 
     def after_epoch(epoch: Epoch, _: NextItemTransformer) -> None:
@@ -103,7 +104,7 @@ def train_next_item(
         speed = learned / (time.monotonic() - started)
         progress(f"train the teacher, {speed:,.0f} targets/s", epoch.number, recipe.epochs)
 
-    model = fit_next_item(model, sequences, recipe, seed, after_epoch, checkpoint)
+    model = fit_next_item(model, sequences, recipe, seed, after_epoch, checkpoint, machine)
     speed = learned / (time.monotonic() - started)
     labels = make_next_item_labels(
         model, sequences, settings.labels, lambda done, total: progress("ask the teacher", done, total)
