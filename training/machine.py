@@ -68,12 +68,10 @@ def process_group() -> Iterator[bool]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group(BACKENDS[torch.cuda.is_available()], timeout=LONGEST_WAIT)
     leads = dist.get_rank() == 0
-    try:
-        yield leads
-    finally:
-        if leads:
-            share(None)
-        dist.destroy_process_group()
+    yield leads  # after an error nothing is shared: the others may be in the midst of a step, and torchrun ends them
+    if leads:
+        share(None)
+    dist.destroy_process_group()
 
 
 def share(value: object) -> object:
