@@ -188,9 +188,10 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
 
 
 @contextmanager
-def local_world(folder: Path) -> Iterator[LocalWorld]:
+def local_world(folder: Path, database_url: str | None = None) -> Iterator[LocalWorld]:
+    """A world in a folder; its store lies there too unless another address is given."""
     provider, clock = IdentityProvider(), SetClock()
-    settings = settings_for(folder, provider, f"sqlite:///{folder / 'sync.sqlite'}")
+    settings = settings_for(folder, provider, database_url or f"sqlite:///{folder / 'sync.sqlite'}")
     store = open_store(settings.database_url, clock)
     try:
         yield LocalWorld(store, clock, provider, settings)
@@ -198,9 +199,11 @@ def local_world(folder: Path) -> Iterator[LocalWorld]:
         store.close()
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[LocalWorld]:
-    with local_world(tmp_path) as created:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalWorld]:
+    """What holds, holds on both stores."""
+    database_url = request.getfixturevalue("postgresql")() if request.param == "postgresql" else None
+    with local_world(tmp_path, database_url) as created:
         yield created
 
 
