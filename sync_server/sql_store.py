@@ -6,14 +6,13 @@ signatures) is done before the turn, and requests that wait for it share one: se
 """
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
@@ -31,7 +30,6 @@ _READ_ONLY: dict[str, dict[str, Any]] = {
 }
 _TAKE_TURN = select(func.pg_advisory_xact_lock(TURN))
 _ADDRESSES = "sqlite:///path/of/file.sqlite or postgresql://user:password@host/database"
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class SqlStore:
@@ -104,32 +102,6 @@ def next_stamp(connection: Connection) -> int:
     """The change number of this transaction's changes, greater than every committed one."""
     changed = update(tables.store).values(changes=tables.store.c.changes + 1).returning(tables.store.c.changes)
     return int(connection.execute(changed).scalar_one())
-
-
-def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; where the primary key is taken, replace the other columns."""
-    if not rows:
-        return
-    statement = _insert(connection, table)
-    replaced = {name: statement.excluded[name] for name in rows[0] if name not in table.primary_key.columns}
-    keys = list(table.primary_key.columns)
-    action = (
-        statement.on_conflict_do_update(index_elements=keys, set_=replaced)
-        if replaced
-        else statement.on_conflict_do_nothing(index_elements=keys)
-    )
-    connection.execute(action, rows)
-
-
-def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; where a key is taken, leave what is there."""
-    if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    """An INSERT with the dialect's ON CONFLICT, which SQLAlchemy types once per dialect."""
-    return _INSERT[connection.dialect.name](table)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from contracts.errors import ConfigError
 from sync_server import tables
-from sync_server.sql_store import insert_missing, next_stamp, open_store, upsert
+from sync_server.bulk import insert_rows
+from sync_server.sql_store import next_stamp, open_store
 
 QUARANTINED = {"device_id": "d", "payload_hash": b"h", "reason": "first", "received_at": 1}
 
@@ -79,15 +80,14 @@ class StoreContract:
         assert again.generation == store.generation
         again.close()
 
-    def test_upsert_replaces_and_insert_missing_does_not(self, store):
+    def test_a_row_that_is_there_is_replaced_or_kept_as_asked(self, store):
         with store.write() as connection:
-            upsert(connection, tables.quarantine, [QUARANTINED])
-            insert_missing(connection, tables.quarantine, [QUARANTINED | {"reason": "second"}])
+            insert_rows(connection, tables.quarantine, [QUARANTINED], "replace")
+            insert_rows(connection, tables.quarantine, [QUARANTINED | {"reason": "second"}], "keep")
         assert reasons(store) == ["first"]
         with store.write() as connection:
-            upsert(connection, tables.quarantine, [QUARANTINED | {"reason": "third"}])
-            upsert(connection, tables.quarantine, [])
-            insert_missing(connection, tables.quarantine, [])
+            insert_rows(connection, tables.quarantine, [QUARANTINED | {"reason": "third"}], "replace")
+            insert_rows(connection, tables.quarantine, [])
         assert reasons(store) == ["third"]
 
     def test_the_migrations_make_the_schema_that_the_code_expects(self, store):
