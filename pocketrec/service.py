@@ -7,6 +7,7 @@ from pocketrec.run_directory import RunDirectory
 from sync_server.settings import ServerSettings
 
 DATABASE = "sync.sqlite"
+SERVER_KEY, SERVER_KEY_BYTES = "server.key", 32  # what the server's workers share
 STAFF_TOKEN, STAFF_TOKEN_BYTES = "staff.token", 32
 IDENTITY_KEY, IDENTITY_KEY_BYTES = "identity.key", 32  # raw Ed25519 private key of the run's own identity provider
 
@@ -43,6 +44,7 @@ def server_settings(
     folder.mkdir(exist_ok=True)
     return ServerSettings(
         database_url=f"sqlite:///{(folder / DATABASE).resolve()}",
+        secret_key=run.secret(SERVER_KEY, SERVER_KEY_BYTES),
         staff_token=staff_token(run),
         identity_key=identity_key or _public_half(own_identity_key(run)),
         identity_audience=project.project.name,

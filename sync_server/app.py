@@ -16,8 +16,9 @@ from sqlalchemy import select
 from contracts.codec import decode, encode
 from contracts.errors import AuthenticationError, PermissionDenied, WireError
 from contracts.rounds import RoundUpdate
-from contracts.sync import EnrolRequest, SyncRequest, SyncResponse
+from contracts.sync import CHALLENGE_HEADER, EnrolRequest, SyncRequest, SyncResponse
 from sync_server import devices, openapi, rounds, tables
+from sync_server.challenges import Challenges
 from sync_server.group_commit import GroupCommit
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import open_store
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 def create_app(settings: ServerSettings) -> Litestar:
     """The service over one store, which is opened (and migrated) when the application starts."""
+    challenges = Challenges(settings.secret_key)
     repository = Path(settings.repository)
     repository.mkdir(parents=True, exist_ok=True)  # phones may sync before the first bundle is published
 
@@ -39,6 +41,7 @@ def create_app(settings: ServerSettings) -> Litestar:
     async def opened_store(app: Litestar) -> AsyncIterator[None]:
         store = await asyncio.to_thread(open_store, settings.database_url, settings.clock())
         app.state.store, app.state.device_keys = store, devices.Keys(store)
+        app.state.challenges = challenges
         app.state.turns = GroupCommit(partial(sync_together, store, settings))
         try:
             yield
@@ -47,7 +50,9 @@ def create_app(settings: ServerSettings) -> Litestar:
             await asyncio.to_thread(store.close)
 
     def signed(request: Request, body: Body) -> str:
-        return devices.authenticate(request.app.state.device_keys, request.headers.get("authorization"), body.sent)
+        state, header = request.app.state, request.headers.get("authorization")
+        now_ms, path = state.store.now_ms(), request.url.path
+        return devices.authenticate(state.device_keys, challenges, header, request.method, path, body.sent, now_ms)
 
     def read_sync(request: Request, body: Body) -> Prepared:
         device_id, now_ms = signed(request, body), request.app.state.store.now_ms()
@@ -61,7 +66,7 @@ def create_app(settings: ServerSettings) -> Litestar:
 
         def work() -> Response:
             wanted = decode(body.decoded(settings.max_decoded_bytes), EnrolRequest, body.format)
-            return answer(devices.enrol(store, wanted, settings.staff_token), request, body.format)
+            return answer(devices.enrol(store, challenges, wanted, settings.staff_token), request, body.format)
 
         return await asyncio.to_thread(work)
 
@@ -74,7 +79,7 @@ def create_app(settings: ServerSettings) -> Litestar:
         else:
             prepared = read_sync(request, body)
         found: SyncResponse = await request.app.state.turns.sync(prepared)
-        return answer(found, request, body.format)
+        return _challenged(request, answer(found, request, body.format))
 
     @post("/v1/rounds/{task_id:str}")
     async def hand_in(request: Request, task_id: str) -> Response:
@@ -86,7 +91,7 @@ def create_app(settings: ServerSettings) -> Litestar:
             update = decode(body.decoded(settings.max_decoded_bytes), RoundUpdate, body.format)
             if update.task_id != task_id:
                 raise WireError("the body names another task than the address: send both the same")
-            return answer(rounds.submit(store, update), request, body.format)
+            return _challenged(request, answer(rounds.submit(store, update), request, body.format))
 
         return await asyncio.to_thread(work)
 
@@ -125,10 +130,19 @@ def create_app(settings: ServerSettings) -> Litestar:
     )
 
 
+def _challenged(request: Request, response: Response) -> Response:
+    """An answer to a device with the challenge for its next request."""
+    device_id = devices.claimed_id(request.headers.get("authorization"))
+    if device_id is not None:
+        state = request.app.state
+        response.headers[CHALLENGE_HEADER] = state.challenges.issue(device_id, state.store.now_ms())
+    return response
+
+
 def _problem_of(request: Request, error: Exception) -> Response:
     """Every error as a Problem; only what nobody foresaw is a 5xx, and is logged."""
     if isinstance(error, (WireError, AuthenticationError, PermissionDenied)):
-        return problem(error.http_status, str(error))
+        return _challenged(request, problem(error.http_status, str(error)))
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error.status_code, error.detail)
     _log.exception("%s %s failed", request.method, request.url.path, exc_info=error)

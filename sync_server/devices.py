@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from contracts.errors import AuthenticationError, PermissionDenied
 from contracts.identity import DeviceRole
-from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse
+from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse, signed_bytes
 from sync_server.bulk import update_rows
+from sync_server.challenges import Challenges
 from sync_server.store import Store
 from sync_server.tables import devices
 from sync_server.turn import Turn
@@ -32,7 +33,7 @@ class Device:
     owner_id: int | None  # the current owner, as last proven
 
 
-def enrol(store: Store, request: EnrolRequest, staff_token: str) -> EnrolResponse:
+def enrol(store: Store, challenges: Challenges, request: EnrolRequest, staff_token: str) -> EnrolResponse:
     """Enrol a device's key.
 
     A key that is enrolled already keeps its device and gets a new epoch: whoever enrols again has lost track of what
@@ -57,7 +58,12 @@ def enrol(store: Store, request: EnrolRequest, staff_token: str) -> EnrolRespons
             if device.role is not request.role:
                 raise PermissionDenied(f"this key is enrolled as a {device.role}: enrol a {request.role} with its own")
             device = issue_epoch(connection, device)
-    return EnrolResponse(device_id=device.device_id, epoch=device.epoch, generation=store.generation)
+    return EnrolResponse(
+        device_id=device.device_id,
+        epoch=device.epoch,
+        generation=store.generation,
+        challenge=challenges.issue(device.device_id, store.now_ms()),
+    )
 
 
 def issue_epoch(connection: Connection, device: Device, at_least: int = 0) -> Device:
@@ -103,34 +109,55 @@ class Keys:
         return key
 
 
-def authenticate(keys: Keys, authorization: str | None, body: bytes) -> str:
-    """The id of the device that signed a body.
+def authenticate(
+    keys: Keys, challenges: Challenges, authorization: str | None, method: str, path: str, body: bytes, now_ms: int
+) -> str:
+    """The id of the device that signed a request.
 
     Args:
         keys: of the devices of a store.
-        authorization: the header, `PocketrecDevice <device_id>.<base64url signature>`.
-        body: as sent, before decompression.
+        challenges: of the server.
+        authorization: the header, `PocketrecDevice <device_id>.<challenge>.<base64url signature>`.
+        method, path, body: see `contracts.sync.signed_bytes`.
+        now_ms: the server's time, milliseconds since 1970.
 
     Raises:
-        AuthenticationError: if the header is missing or malformed, the device unknown or the signature wrong.
+        AuthenticationError: if the header is missing or malformed, the device unknown, the challenge none or too old,
+            or the signature wrong.
     """
-    scheme, _, credentials = (authorization or "").partition(" ")
-    device_id, dot, signature = credentials.strip().rpartition(".")
-    if scheme != SIGNATURE_SCHEME or not (device_id and dot and signature):
-        raise AuthenticationError(
-            f"send the header Authorization: {SIGNATURE_SCHEME} <device_id>.<base64url signature>"
-        )
+    device_id, challenge, signature = _credentials(authorization)
     key = keys.of(device_id)
     if key is None:
         raise AuthenticationError(f"device {device_id!r} is not enrolled here: enrol with POST /v1/devices")
+    challenges.check(challenge, device_id, now_ms)
     try:
         raw = base64.b64decode(signature + "=" * (-len(signature) % 4), altchars=b"-_", validate=True)
-        key.verify(raw, body)
+        key.verify(raw, signed_bytes(method, path, challenge, body))
     except (binascii.Error, ValueError, InvalidSignature):
         raise AuthenticationError(
-            f"the signature of device {device_id!r} does not fit this body: sign the body as sent, after compression"
+            f"the signature of device {device_id!r} does not fit this request: sign method, path, challenge and the "
+            "body as sent, after compression"
         ) from None
     return device_id
+
+
+def claimed_id(authorization: str | None) -> str | None:
+    """The device that a header names, whether or not it may; None if the header names none."""
+    try:
+        return _credentials(authorization)[0]
+    except AuthenticationError:
+        return None
+
+
+def _credentials(authorization: str | None) -> tuple[str, str, str]:
+    """Device id, challenge and signature of a header."""
+    scheme, _, credentials = (authorization or "").partition(" ")
+    parts = credentials.strip().rsplit(".", 2)
+    if scheme != SIGNATURE_SCHEME or len(parts) != 3 or not all(parts):
+        raise AuthenticationError(
+            f"send the header Authorization: {SIGNATURE_SCHEME} <device_id>.<challenge>.<base64url signature>"
+        )
+    return parts[0], parts[1], parts[2]
 
 
 def _device(row: Row) -> Device:
