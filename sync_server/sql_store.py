@@ -98,6 +98,11 @@ def open_store(database_url: str, clock: Clock | None = None) -> SqlStore:
         ) from None
 
 
+def without_password(database_url: str) -> str:
+    """An address to be shown."""
+    return make_url(database_url).render_as_string(hide_password=True)
+
+
 def next_stamp(connection: Connection) -> int:
     """The change number of this transaction's changes, greater than every committed one."""
     changed = update(tables.store).values(changes=tables.store.c.changes + 1).returning(tables.store.c.changes)
