@@ -278,6 +278,13 @@ class Server(Section, frozen=True):
     host: Annotated[str, Meta(min_length=1, description="address it listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="0 takes a free one")] = 8080
     workers: Annotated[int, Meta(ge=1, le=256, description="processes; one runs inside `pocketrec serve`")] = 1
+    database: Annotated[
+        str | None,
+        Meta(
+            description="such as postgresql://name@host/shop, the password in PGPASSWORD or ~/.pgpass; "
+            "without it SQLite in the run"
+        ),
+    ] = None
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,12 +1,14 @@
 """One request does a whole sync: `POST /v1/sync` with a `SyncRequest`, answered by a `SyncResponse`.
 
 A device is enrolled first with `POST /v1/devices`. Every later request is signed with the device's own Ed25519 key:
-the header `Authorization: PocketrecDevice <device_id>.<base64url signature>` signs the body as sent, after
-compression. An answer is in the request's format wherever that can hold it: read it by its own content type. A
-`Problem` is always JSON.
+the header `Authorization: PocketrecDevice <device_id>.<challenge>.<base64url signature>` signs `signed_bytes`, among
+them the body as sent, after compression. The challenge is the newest that the server gave: every answer to a device
+carries the next one in the header `Pocketrec-Challenge`, a 401 too: sign again with that. An answer is in the request's
+format wherever that can hold it: read it by its own content type. A `Problem` is always JSON.
 """
 
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated
 
 import msgspec
@@ -19,6 +21,7 @@ from contracts.rounds import RoundTask
 from contracts.summary import Activity, OrderLine
 
 SIGNATURE_SCHEME = "PocketrecDevice"
+CHALLENGE_HEADER = "Pocketrec-Challenge"
 MAX_EVENTS = 500  # events of one request
 MAX_BODY_BYTES = 4 * 2**20  # as sent
 MAX_DECODED_BYTES = 16 * 2**20  # after decompression
@@ -35,6 +38,18 @@ SEND_ORDER: tuple[EventType, ...] = (  # what a device with little network sends
 )
 
 
+def signed_bytes(method: str, path: str, challenge: str, body: bytes) -> bytes:
+    """What a device's signature covers.
+
+    Args:
+        method: such as POST.
+        path: of the address, without a query.
+        challenge: the newest that the server gave to the device.
+        body: as sent, after compression.
+    """
+    return "\n".join((SIGNATURE_SCHEME, method, path, challenge, sha256(body).hexdigest())).encode()
+
+
 class EnrolRequest(msgspec.Struct, frozen=True, kw_only=True):
     public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # raw Ed25519
     role: DeviceRole = DeviceRole.PHONE
@@ -45,6 +60,7 @@ class EnrolResponse(msgspec.Struct, frozen=True, kw_only=True):
     device_id: Identity
     epoch: Count
     generation: Identity  # of the store; a restored backup has a new one
+    challenge: str = ""  # to sign the first request with
 
 
 class SeqRange(msgspec.Struct, frozen=True, array_like=True):

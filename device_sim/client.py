@@ -19,6 +19,7 @@ from contracts.events import EventKey
 from contracts.identity import DeviceRole
 from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from contracts.sync import (
+    CHALLENGE_HEADER,
     MAX_EVENTS,
     BundleOffer,
     EnrolRequest,
@@ -40,6 +41,7 @@ DEVICES_PATH = "/v1/devices"
 SYNC_PATH = "/v1/sync"
 ROUNDS_PATH = "/v1/rounds"
 _COMPRESSION_LEVEL = 3
+_CHALLENGE, _NO_CHALLENGE = "challenge", b"none"
 T = TypeVar("T")
 _ERRORS: dict[int, type[InputError]] = {401: AuthenticationError, 403: PermissionDenied, 413: LimitError}
 
@@ -112,6 +114,7 @@ class SyncClient:
         with self._database.transaction():
             if answer.device_id != self._cache.device_id:
                 self._profile.forget()  # its versions are those of a store that is gone
+            self._database.put(_CHALLENGE, answer.challenge.encode())
             return self._cache.adopt(answer.device_id, answer.epoch, answer.generation)
 
     def sync(
@@ -195,13 +198,24 @@ class SyncClient:
     def _post(self, path: str, message: object, answer: type[T], signed: bool = True) -> T:
         body = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(codec.encode(message, self._content_type))
         headers = {"Content-Type": self._content_type, "Accept": self._content_type, "Content-Encoding": "zstd"}
-        if signed:
-            headers["Authorization"] = self._key.authorization(self._cache.device_id, body)
-        response = self._http.post(path, content=body, headers=headers)
+        response = self._send(path, body, headers) if signed else self._http.post(path, content=body, headers=headers)
         content_type = response.headers.get("Content-Type", "").partition(";")[0]
         if response.is_success:
             return codec.decode(response.content, answer, content_type)
         raise self._error(response, content_type)
+
+    def _send(self, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        """Send a signed body; where the challenge is too old, once more with the one that the server answers."""
+        for _ in range(2):
+            challenge = (self._database.get(_CHALLENGE) or _NO_CHALLENGE).decode()
+            signed = self._key.authorization(self._cache.device_id, "POST", path, challenge, body)
+            response = self._http.post(path, content=body, headers={**headers, "Authorization": signed})
+            newer = response.headers.get(CHALLENGE_HEADER)
+            if newer is not None:
+                self._database.put(_CHALLENGE, newer.encode())
+            if response.status_code != 401 or newer is None:
+                break
+        return response
 
     def _error(self, response: httpx.Response, content_type: str) -> Exception:
         """The contract's error of an answer that is no success."""

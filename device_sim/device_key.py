@@ -5,7 +5,7 @@ import base64
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from contracts.sync import SIGNATURE_SCHEME
+from contracts.sync import SIGNATURE_SCHEME, signed_bytes
 from device_sim.database import Database
 
 
@@ -25,7 +25,7 @@ class DeviceKey:
         """Raw [32 bytes]."""
         return self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
-    def authorization(self, device_id: str, body: bytes) -> str:
-        """The header that proves a body, as sent, to come from this device."""
-        signature = base64.urlsafe_b64encode(self._key.sign(body)).rstrip(b"=").decode()
-        return f"{SIGNATURE_SCHEME} {device_id}.{signature}"
+    def authorization(self, device_id: str, method: str, path: str, challenge: str, body: bytes) -> str:
+        """The header that proves a request to come from this device; see `contracts.sync.signed_bytes`."""
+        signature = self._key.sign(signed_bytes(method, path, challenge, body))
+        return f"{SIGNATURE_SCHEME} {device_id}.{challenge}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"

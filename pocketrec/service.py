@@ -7,6 +7,7 @@ from pocketrec.run_directory import RunDirectory
 from sync_server.settings import ServerSettings
 
 DATABASE = "sync.sqlite"
+SERVER_KEY, SERVER_KEY_BYTES = "server.key", 32  # what the server's workers share
 STAFF_TOKEN, STAFF_TOKEN_BYTES = "staff.token", 32
 IDENTITY_KEY, IDENTITY_KEY_BYTES = "identity.key", 32  # raw Ed25519 private key of the run's own identity provider
 
@@ -28,21 +29,24 @@ def server_settings(
     identity_key: bytes | None = None,
     clock_file: Path | None = None,
     repository: Path | None = None,
+    database_url: str | None = None,
 ) -> ServerSettings:
-    """The settings of a server of the run, on SQLite.
+    """The settings of a server of the run.
 
     Args:
         run: its repository and secrets.
-        folder: where the database lies; made where missing.
+        folder: where a SQLite database lies; made where missing.
         project: the identity tokens' audience is its name.
         identity_key: raw Ed25519 public key [32 bytes] of the identity provider; by default the run's own is trusted,
             whose tokens only the holder of the run's secrets can make.
         clock_file: what the server reads the time from, instead of the machine's clock.
         repository: that it hands out; by default the run's.
+        database_url: of another database than SQLite in that folder.
     """
     folder.mkdir(exist_ok=True)
     return ServerSettings(
-        database_url=f"sqlite:///{(folder / DATABASE).resolve()}",
+        database_url=database_url or f"sqlite:///{(folder / DATABASE).resolve()}",
+        secret_key=run.secret(SERVER_KEY, SERVER_KEY_BYTES),
         staff_token=staff_token(run),
         identity_key=identity_key or _public_half(own_identity_key(run)),
         identity_audience=project.project.name,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,33 +16,48 @@ from sqlalchemy import select
 from contracts.codec import decode, encode
 from contracts.errors import AuthenticationError, PermissionDenied, WireError
 from contracts.rounds import RoundUpdate
-from contracts.sync import EnrolRequest, SyncRequest
+from contracts.sync import CHALLENGE_HEADER, EnrolRequest, SyncRequest, SyncResponse
 from sync_server import devices, openapi, rounds, tables
+from sync_server.challenges import Challenges
+from sync_server.group_commit import GroupCommit
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import open_store
 from sync_server.store import Store
-from sync_server.sync import sync
+from sync_server.sync import Prepared, prepare, sync_together
 from sync_server.wire import JSON, Body, answer, problem, read_body
+
+LARGE_BODY_BYTES = 2**15  # some 300 events, compressed
 
 _log = logging.getLogger(__name__)
 
 
 def create_app(settings: ServerSettings) -> Litestar:
     """The service over one store, which is opened (and migrated) when the application starts."""
+    challenges = Challenges(settings.secret_key)
     repository = Path(settings.repository)
     repository.mkdir(parents=True, exist_ok=True)  # phones may sync before the first bundle is published
 
     @asynccontextmanager
     async def opened_store(app: Litestar) -> AsyncIterator[None]:
         store = await asyncio.to_thread(open_store, settings.database_url, settings.clock())
-        app.state.store = store
+        app.state.store, app.state.device_keys = store, devices.Keys(store)
+        app.state.challenges = challenges
+        app.state.turns = GroupCommit(partial(sync_together, store, settings))
         try:
             yield
         finally:
+            await asyncio.to_thread(app.state.turns.close)
             await asyncio.to_thread(store.close)
 
-    def signed(store: Store, request: Request, body: Body) -> str:
-        return devices.authenticate(store, request.headers.get("authorization"), body.sent)
+    def signed(request: Request, body: Body) -> str:
+        state, header = request.app.state, request.headers.get("authorization")
+        now_ms, path = state.store.now_ms(), request.url.path
+        return devices.authenticate(state.device_keys, challenges, header, request.method, path, body.sent, now_ms)
+
+    def read_sync(request: Request, body: Body) -> Prepared:
+        device_id, now_ms = signed(request, body), request.app.state.store.now_ms()
+        wanted = decode(body.decoded(settings.max_decoded_bytes), SyncRequest, body.format)
+        return prepare(settings, device_id, wanted, body.format, now_ms)
 
     @post("/v1/devices")
     async def enrol_device(request: Request) -> Response:
@@ -50,21 +66,20 @@ def create_app(settings: ServerSettings) -> Litestar:
 
         def work() -> Response:
             wanted = decode(body.decoded(settings.max_decoded_bytes), EnrolRequest, body.format)
-            return answer(devices.enrol(store, wanted, settings.staff_token), request, body.format)
+            return answer(devices.enrol(store, challenges, wanted, settings.staff_token), request, body.format)
 
         return await asyncio.to_thread(work)
 
     @post("/v1/sync")
     async def sync_device(request: Request) -> Response:
-        store: Store = request.app.state.store
         body = await read_body(request, settings.max_body_bytes)
-
-        def work() -> Response:
-            device_id = signed(store, request, body)
-            wanted = decode(body.decoded(settings.max_decoded_bytes), SyncRequest, body.format)
-            return answer(sync(store, settings, device_id, wanted, body.format), request, body.format)
-
-        return await asyncio.to_thread(work)
+        # A thread costs a small request more than its work; a large one would keep all others waiting.
+        if len(body.sent) > LARGE_BODY_BYTES:
+            prepared = await asyncio.to_thread(read_sync, request, body)
+        else:
+            prepared = read_sync(request, body)
+        found: SyncResponse = await request.app.state.turns.sync(prepared)
+        return _challenged(request, answer(found, request, body.format))
 
     @post("/v1/rounds/{task_id:str}")
     async def hand_in(request: Request, task_id: str) -> Response:
@@ -72,11 +87,11 @@ def create_app(settings: ServerSettings) -> Litestar:
         body = await read_body(request, settings.max_body_bytes)
 
         def work() -> Response:
-            signed(store, request, body)
+            signed(request, body)
             update = decode(body.decoded(settings.max_decoded_bytes), RoundUpdate, body.format)
             if update.task_id != task_id:
                 raise WireError("the body names another task than the address: send both the same")
-            return answer(rounds.submit(store, update), request, body.format)
+            return _challenged(request, answer(rounds.submit(store, update), request, body.format))
 
         return await asyncio.to_thread(work)
 
@@ -115,10 +130,19 @@ def create_app(settings: ServerSettings) -> Litestar:
     )
 
 
+def _challenged(request: Request, response: Response) -> Response:
+    """An answer to a device with the challenge for its next request."""
+    device_id = devices.claimed_id(request.headers.get("authorization"))
+    if device_id is not None:
+        state = request.app.state
+        response.headers[CHALLENGE_HEADER] = state.challenges.issue(device_id, state.store.now_ms())
+    return response
+
+
 def _problem_of(request: Request, error: Exception) -> Response:
     """Every error as a Problem; only what nobody foresaw is a 5xx, and is logged."""
     if isinstance(error, (WireError, AuthenticationError, PermissionDenied)):
-        return problem(error.http_status, str(error))
+        return _challenged(request, problem(error.http_status, str(error)))
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error.status_code, error.detail)
     _log.exception("%s %s failed", request.method, request.url.path, exc_info=error)

@@ -5,34 +5,37 @@ ever decided on it grants: the opt-out of one is the opt-out of all, and an owne
 others. What a device may read or have kept is judged by the person's decision.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, insert, select
 
 from contracts.consent import Consent, ConsentFact, Purpose, decide
+from sync_server.bulk import insert_rows, update_rows
 from sync_server.devices import Device
 from sync_server.people import Owner
-from sync_server.sql_store import upsert
 from sync_server.tables import consent_facts, consents, owners
+from sync_server.turn import Turn
 
 KEEPING = (Purpose.PERSONALIZATION, Purpose.ANALYTICS, Purpose.MODEL_TRAINING)
 """An event is kept if its person allows any of these."""
 
+Standing = dict[Purpose, Consent]
 
-def apply(
-    connection: Connection, device: Device, decisions: Iterable[tuple[Owner, ConsentFact]], stamp: int, now_ms: int
-) -> None:
+
+def apply(turn: Turn, device: Device, decisions: Iterable[tuple[Owner, ConsentFact]]) -> None:
     """Take facts in their order, each once."""
     for owner, fact in decisions:
         same = (consent_facts.c.owner_id == owner.id, consent_facts.c.fact_id == fact.fact_id)
-        if connection.execute(select(consent_facts.c.version).where(*same)).first():
+        if turn.connection.execute(select(consent_facts.c.version).where(*same)).first():
             continue
-        before = of_owner(connection, owner.id).get(fact.purpose, Consent())
+        before = of_owners(turn.connection, [owner.id])[owner.id].get(fact.purpose, Consent())
         after = decide(before, fact)
         if after != before:
             row = {"owner_id": owner.id, "purpose": fact.purpose, "version": after.version, "granted": after.granted}
-            upsert(connection, consents, [{**row, "stamp": stamp}])
-        connection.execute(
+            insert_rows(turn.connection, consents, [{**row, "stamp": turn.stamp}], "replace")
+            update_rows(turn.connection, owners, [{"id": owner.id, "stamp": turn.stamp}])
+        turn.connection.execute(
             insert(consent_facts).values(
                 owner_id=owner.id,
                 fact_id=fact.fact_id,
@@ -42,24 +45,28 @@ def apply(
                 version=after.version,
                 applied=after != before,
                 device_id=device.device_id,
-                received_at=now_ms,
+                received_at=turn.now_ms,
             )
         )
 
 
-def of_owner(connection: Connection, owner_id: int) -> dict[Purpose, Consent]:
-    """The owner's own standing decisions."""
-    rows = connection.execute(select(consents).where(consents.c.owner_id == owner_id))
-    return {Purpose(row.purpose): Consent(version=row.version, granted=row.granted) for row in rows}
+def of_owners(connection: Connection, owner_ids: Collection[int]) -> dict[int, Standing]:
+    """The own standing decisions of some owners."""
+    found: dict[int, Standing] = defaultdict(dict)
+    if owner_ids:
+        for row in connection.execute(select(consents).where(consents.c.owner_id.in_(sorted(owner_ids)))):
+            found[row.owner_id][Purpose(row.purpose)] = Consent(version=row.version, granted=row.granted)
+    return found
 
 
 def granted(connection: Connection, people: Collection[int]) -> dict[int, frozenset[Purpose]]:
     """The purposes that each of these people allows."""
+    if not people:
+        return {}
     decided = select(owners.c.person_id, consents.c.purpose, consents.c.granted).join_from(owners, consents)
-    votes: dict[tuple[int, Purpose], bool] = {}
+    votes: dict[int, dict[str, bool]] = defaultdict(dict)
     for person, purpose, allows in connection.execute(decided.where(owners.c.person_id.in_(sorted(people)))):
-        votes[person, Purpose(purpose)] = votes.get((person, Purpose(purpose)), True) and allows
+        votes[person][purpose] = votes[person].get(purpose, True) and allows
     return {
-        person: frozenset(purpose for (voter, purpose), allows in votes.items() if allows and voter == person)
-        for person in people
+        person: frozenset(Purpose(purpose) for purpose, allows in votes[person].items() if allows) for person in people
     }

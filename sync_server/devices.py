@@ -4,6 +4,8 @@ import base64
 import binascii
 import hmac
 import secrets
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -12,11 +14,15 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from contracts.errors import AuthenticationError, PermissionDenied
 from contracts.identity import DeviceRole
-from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse
+from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse, signed_bytes
+from sync_server.bulk import update_rows
+from sync_server.challenges import Challenges
 from sync_server.store import Store
 from sync_server.tables import devices
+from sync_server.turn import Turn
 
 FIRST_EPOCH = 1
+MAX_HELD_KEYS = 20_000  # of some hundred bytes each
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Device:
     owner_id: int | None  # the current owner, as last proven
 
 
-def enrol(store: Store, request: EnrolRequest, staff_token: str) -> EnrolResponse:
+def enrol(store: Store, challenges: Challenges, request: EnrolRequest, staff_token: str) -> EnrolResponse:
     """Enrol a device's key.
 
     A key that is enrolled already keeps its device and gets a new epoch: whoever enrols again has lost track of what
@@ -52,7 +58,12 @@ def enrol(store: Store, request: EnrolRequest, staff_token: str) -> EnrolRespons
             if device.role is not request.role:
                 raise PermissionDenied(f"this key is enrolled as a {device.role}: enrol a {request.role} with its own")
             device = issue_epoch(connection, device)
-    return EnrolResponse(device_id=device.device_id, epoch=device.epoch, generation=store.generation)
+    return EnrolResponse(
+        device_id=device.device_id,
+        epoch=device.epoch,
+        generation=store.generation,
+        challenge=challenges.issue(device.device_id, store.now_ms()),
+    )
 
 
 def issue_epoch(connection: Connection, device: Device, at_least: int = 0) -> Device:
@@ -62,45 +73,91 @@ def issue_epoch(connection: Connection, device: Device, at_least: int = 0) -> De
     return Device(device.device_id, device.role, epoch, device.owner_id)
 
 
-def load(connection: Connection, device_id: str) -> Device:
-    """The device as it is now; it must exist."""
-    return _device(connection.execute(select(devices).where(devices.c.device_id == device_id)).one())
+def load(connection: Connection, device_ids: Collection[str]) -> dict[str, Device]:
+    """Some devices as they are now; they must exist."""
+    rows = connection.execute(select(devices).where(devices.c.device_id.in_(sorted(device_ids))))
+    return {row.device_id: _device(row) for row in rows}
 
 
-def seen(connection: Connection, device: Device, owner_id: int | None, now_ms: int) -> None:
-    """Note a sync, and who is using the device."""
-    mine = devices.c.device_id == device.device_id
-    connection.execute(update(devices).where(mine).values(synced_at=now_ms, owner_id=owner_id))
+def seen(turn: Turn, users: Iterable[tuple[Device, int | None]]) -> None:
+    """Note that devices synced, and the owner who is using each."""
+    rows = [
+        {"device_id": device.device_id, "synced_at": turn.now_ms, "owner_id": owner_id} for device, owner_id in users
+    ]
+    update_rows(turn.connection, devices, sorted(rows, key=lambda row: row["device_id"]))
 
 
-def authenticate(store: Store, authorization: str | None, body: bytes) -> str:
-    """The id of the device that signed a body.
+class Keys:
+    """The public keys of devices, each read from the store once: a device never changes its key."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held: OrderedDict[str, Ed25519PublicKey] = OrderedDict()
+
+    def of(self, device_id: str) -> Ed25519PublicKey | None:
+        """None if no such device is enrolled."""
+        key = self._held.get(device_id)
+        if key is None:
+            with self._store.read() as connection:
+                raw = connection.execute(select(devices.c.public_key).where(devices.c.device_id == device_id)).scalar()
+            if raw is None:
+                return None
+            key = Ed25519PublicKey.from_public_bytes(raw)
+            while len(self._held) >= MAX_HELD_KEYS:
+                self._held.popitem(last=False)
+        self._held[device_id] = key
+        return key
+
+
+def authenticate(
+    keys: Keys, challenges: Challenges, authorization: str | None, method: str, path: str, body: bytes, now_ms: int
+) -> str:
+    """The id of the device that signed a request.
 
     Args:
-        authorization: the header, `PocketrecDevice <device_id>.<base64url signature>`.
-        body: as sent, before decompression.
+        keys: of the devices of a store.
+        challenges: of the server.
+        authorization: the header, `PocketrecDevice <device_id>.<challenge>.<base64url signature>`.
+        method, path, body: see `contracts.sync.signed_bytes`.
+        now_ms: the server's time, milliseconds since 1970.
 
     Raises:
-        AuthenticationError: if the header is missing or malformed, the device unknown or the signature wrong.
+        AuthenticationError: if the header is missing or malformed, the device unknown, the challenge none or too old,
+            or the signature wrong.
     """
-    scheme, _, credentials = (authorization or "").partition(" ")
-    device_id, dot, signature = credentials.strip().rpartition(".")
-    if scheme != SIGNATURE_SCHEME or not (device_id and dot and signature):
-        raise AuthenticationError(
-            f"send the header Authorization: {SIGNATURE_SCHEME} <device_id>.<base64url signature>"
-        )
-    with store.read() as connection:
-        key = connection.execute(select(devices.c.public_key).where(devices.c.device_id == device_id)).scalar()
+    device_id, challenge, signature = _credentials(authorization)
+    key = keys.of(device_id)
     if key is None:
         raise AuthenticationError(f"device {device_id!r} is not enrolled here: enrol with POST /v1/devices")
+    challenges.check(challenge, device_id, now_ms)
     try:
         raw = base64.b64decode(signature + "=" * (-len(signature) % 4), altchars=b"-_", validate=True)
-        Ed25519PublicKey.from_public_bytes(key).verify(raw, body)
+        key.verify(raw, signed_bytes(method, path, challenge, body))
     except (binascii.Error, ValueError, InvalidSignature):
         raise AuthenticationError(
-            f"the signature of device {device_id!r} does not fit this body: sign the body as sent, after compression"
+            f"the signature of device {device_id!r} does not fit this request: sign method, path, challenge and the "
+            "body as sent, after compression"
         ) from None
     return device_id
+
+
+def claimed_id(authorization: str | None) -> str | None:
+    """The device that a header names, whether or not it may; None if the header names none."""
+    try:
+        return _credentials(authorization)[0]
+    except AuthenticationError:
+        return None
+
+
+def _credentials(authorization: str | None) -> tuple[str, str, str]:
+    """Device id, challenge and signature of a header."""
+    scheme, _, credentials = (authorization or "").partition(" ")
+    parts = credentials.strip().rsplit(".", 2)
+    if scheme != SIGNATURE_SCHEME or len(parts) != 3 or not all(parts):
+        raise AuthenticationError(
+            f"send the header Authorization: {SIGNATURE_SCHEME} <device_id>.<challenge>.<base64url signature>"
+        )
+    return parts[0], parts[1], parts[2]
 
 
 def _device(row: Row) -> Device:

@@ -1,32 +1,53 @@
-"""The verdict on every event of a request, inside one transaction.
+"""The verdict on every event of some requests, inside one transaction.
 
 A key is judged once. Its verdict is stored with the key and answered again whenever the same event comes again, so
 that a device that lost an answer learns what it would have learned.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
-
 from contracts.consent import Purpose
 from contracts.events import EventKey
-from contracts.summary import HOUR_MS, Summary, merge, summary_of
+from contracts.summary import EMPTY, HOUR_MS, Summary, merge, summary_of
 from contracts.sync import SyncRequest, Verdict, VerdictKind
-from sync_server import consents, people, profiles
+from sync_server import consents, profiles
+from sync_server.bulk import insert_rows, rows_at
 from sync_server.devices import Device
 from sync_server.event_time import fix_time
-from sync_server.people import Owner
+from sync_server.intervals import Range, holds
+from sync_server.people import Owner, Speakers
+from sync_server.progress import Life
 from sync_server.received import Received
-from sync_server.sql_store import insert_missing
 from sync_server.tables import events, quarantine
+from sync_server.turn import Turn
 
 NO_CONSENT = f"the owner allows none of {', '.join(consents.KEEPING)}"
 CONFLICT = "the key is held with another payload: renumber with the new epoch and send again"
 FOREIGN = "the key is not this device's: use its own id and an epoch that was issued to it"
+
+Allowed = Mapping[int, frozenset[Purpose]]
+"""By person."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The events of one request."""
+
+    device: Device
+    request: SyncRequest
+    received: Sequence[Received]
+    speakers: Speakers
+
+    def own_keys(self) -> list[EventKey | None]:
+        """Each event's key if the device may use it: its own id, in an epoch that was issued to it."""
+        return [self._own(one.key) for one in self.received]
+
+    def _own(self, key: EventKey | None) -> EventKey | None:
+        return key if key and key.device_id == self.device.device_id and 0 < key.epoch <= self.device.epoch else None
 
 
 @dataclass(frozen=True)
@@ -38,60 +59,64 @@ class Answer:
     reason: str
 
 
-def own_key(device: Device, received: Received) -> EventKey | None:
-    """The event's key if this device may use it: its own id, in an epoch that was issued to it."""
-    key = received.key
-    return key if key and key.device_id == device.device_id and 0 < key.epoch <= device.epoch else None
-
-
 def ingest(
-    connection: Connection,
-    device: Device,
-    request: SyncRequest,
-    received: Sequence[Received],
-    stamp: int,
-    now_ms: int,
-) -> tuple[Verdict, ...]:
+    turn: Turn, batches: Sequence[Batch], allowed: Allowed, settled: Mapping[Life, list[Range]]
+) -> list[tuple[Verdict, ...]]:
     """Judge events, keep those that may be kept, and add to the profiles what may enter them.
 
-    Returns:
-        one verdict per event, in their order.
-    """
-    keys = [own_key(device, one) for one in received]
-    answers = _answers(connection, device, {key for key in keys if key})
-    speakers = people.speaks_for(connection, device, {one.owner for one in received if one.owner}, stamp, now_ms)
-    allowed = consents.granted(connection, {who.person_id for who in speakers.values() if isinstance(who, Owner)})
+    Args:
+        turn: the transaction.
+        batches: of one device each.
+        allowed: of every person that the batches' owners are.
+        settled: what was received or dropped before, of every life in the batches: a key outside was never seen.
 
-    verdicts: list[Verdict] = []
+    Returns:
+        for each batch one verdict per event, in their order.
+    """
+    keys = [batch.own_keys() for batch in batches]
+    answers = _answers(turn, {key for some in keys for key in some if key}, settled)
     rows: list[dict[str, Any]] = []
+    keyless: dict[tuple[str, bytes], dict[str, Any]] = {}
     additions: dict[int, list[Summary]] = defaultdict(list)
-    for position, (key, one) in enumerate(zip(keys, received, strict=True)):
-        speaker = speakers[one.owner] if one.owner else "the event names no owner"
-        purposes = allowed[speaker.person_id] if isinstance(speaker, Owner) else frozenset[Purpose]()
-        if key and key in answers:
-            kind, reason = _again(answers[key], one)
-        else:
-            kind, reason = _first_time(key, one, speaker, purposes)
-        verdicts.append(Verdict(position=position, kind=kind, reason=reason))
-        if key is None or key in answers:
-            continue
-        answers[key] = Answer(one.payload_hash, kind, reason)
-        row = _row(key, one, kind, reason, now_ms)
-        if purposes.intersection(consents.KEEPING) and kind is not VerdictKind.REFUSED:
-            row["payload"] = one.payload
-        if kind is VerdictKind.ACCEPTED and one.event and isinstance(speaker, Owner):
-            occurred_ms, uncertain = fix_time(one.event, request, now_ms)
-            profiled = Purpose.PERSONALIZATION in purposes
-            row |= {"owner_id": speaker.id, "occurred_ms": occurred_ms, "uncertain": uncertain, "profiled": profiled}
-            if profiled:
-                additions[speaker.id].append(summary_of(one.event, occurred_ms // HOUR_MS))
-        rows.append(row)
-    if rows:
-        connection.execute(insert(events), sorted(rows, key=lambda row: (row["epoch"], row["seq"])))
-    keyless = [_keyless_row(device, one, now_ms) for one in received if one.key is None]
-    insert_missing(connection, quarantine, keyless)
-    profiles.add(connection, {owner_id: reduce(merge, parts) for owner_id, parts in additions.items()}, stamp)
-    return tuple(verdicts)
+    verdicts: list[tuple[Verdict, ...]] = []
+    for batch, own in zip(batches, keys, strict=True):
+        found: list[Verdict] = []
+        for position, (key, one) in enumerate(zip(own, batch.received, strict=True)):
+            speaker = batch.speakers[one.owner] if one.owner else "the event names no owner"
+            purposes = allowed[speaker.person_id] if isinstance(speaker, Owner) else frozenset[Purpose]()
+            if key and key in answers:
+                kind, reason = _again(answers[key], one)
+            else:
+                kind, reason = _first_time(key, one, speaker, purposes)
+            found.append(Verdict(position=position, kind=kind, reason=reason))
+            if key is None:
+                if one.key is None:
+                    keyless[batch.device.device_id, one.payload_hash] = _keyless_row(batch.device, one, turn.now_ms)
+                continue
+            if key in answers:
+                continue
+            answers[key] = Answer(one.payload_hash, kind, reason)
+            row = _row(key, one, kind, reason, turn.now_ms)
+            if purposes.intersection(consents.KEEPING) and kind is not VerdictKind.REFUSED:
+                row["payload"] = one.payload
+            if kind is VerdictKind.ACCEPTED and one.event and isinstance(speaker, Owner):
+                occurred_ms, uncertain = fix_time(one.event, batch.request, turn.now_ms)
+                profiled = Purpose.PERSONALIZATION in purposes
+                row |= {
+                    "owner_id": speaker.id,
+                    "occurred_ms": occurred_ms,
+                    "uncertain": uncertain,
+                    "profiled": profiled,
+                }
+                if profiled:
+                    additions[speaker.id].append(summary_of(one.event, occurred_ms // HOUR_MS))
+            rows.append(row)
+        verdicts.append(tuple(found))
+    rows.sort(key=lambda row: (row["device_id"], row["epoch"], row["seq"]))
+    insert_rows(turn.connection, events, rows)
+    insert_rows(turn.connection, quarantine, [keyless[key] for key in sorted(keyless)], "keep")
+    profiles.add(turn, {owner: reduce(merge, parts, EMPTY) for owner, parts in additions.items()})
+    return verdicts
 
 
 def _again(answer: Answer, received: Received) -> tuple[VerdictKind, str]:
@@ -116,18 +141,14 @@ def _first_time(
     return VerdictKind.ACCEPTED, ""
 
 
-def _answers(connection: Connection, device: Device, keys: set[EventKey]) -> dict[EventKey, Answer]:
-    numbers: dict[int, list[int]] = defaultdict(list)
-    for key in keys:
-        numbers[key.epoch].append(key.seq)
-    answers: dict[EventKey, Answer] = {}
-    for epoch, seqs in numbers.items():
-        mine = (events.c.device_id == device.device_id, events.c.epoch == epoch, events.c.seq.in_(sorted(seqs)))
-        columns = (events.c.seq, events.c.payload_hash, events.c.verdict, events.c.reason)
-        for row in connection.execute(select(*columns).where(*mine)):
-            key = EventKey(device.device_id, epoch, row.seq)
-            answers[key] = Answer(row.payload_hash, VerdictKind(row.verdict), row.reason)
-    return answers
+def _answers(turn: Turn, keys: set[EventKey], settled: Mapping[Life, list[Range]]) -> dict[EventKey, Answer]:
+    """What was answered before; only keys within settled ranges are looked up, and few are in a quiet hour."""
+    known = sorted(key for key in keys if holds(settled[key.device_id, key.epoch], key.seq))
+    names = ("device_id", "epoch", "seq")
+    return {
+        EventKey(row.device_id, row.epoch, row.seq): Answer(row.payload_hash, VerdictKind(row.verdict), row.reason)
+        for row in rows_at(turn.connection, events, names, [(key.device_id, key.epoch, key.seq) for key in known])
+    }
 
 
 def _row(key: EventKey, received: Received, kind: VerdictKind, reason: str, now_ms: int) -> dict[str, Any]:
@@ -136,7 +157,7 @@ def _row(key: EventKey, received: Received, kind: VerdictKind, reason: str, now_
         "epoch": key.epoch,
         "seq": key.seq,
         "payload_hash": received.payload_hash,
-        "verdict": kind,
+        "verdict": kind.value,
         "reason": reason,
         "owner_id": None,
         "occurred_ms": None,

@@ -1,5 +1,6 @@
 """Arithmetic of inclusive integer ranges: which sequence numbers are settled, which are missing."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 Range = tuple[int, int]  # first and last, inclusive
@@ -14,6 +15,16 @@ def union(ranges: Iterable[Range]) -> list[Range]:
         else:
             merged.append((first, last))
     return merged
+
+
+def holds(ranges: list[Range], number: int) -> bool:
+    """Whether one of some ranges has a number.
+
+    Args:
+        ranges: as `union` returns them.
+    """
+    place = bisect_right(ranges, number, key=lambda one: one[0])
+    return place > 0 and number <= ranges[place - 1][1]
 
 
 def watermark(settled: list[Range]) -> int:

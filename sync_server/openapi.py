@@ -12,7 +12,15 @@ import msgspec
 from contracts.codec import FORMATS
 from contracts.events import Event
 from contracts.rounds import RoundReceipt, RoundUpdate
-from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse, Problem, SyncRequest, SyncResponse
+from contracts.sync import (
+    CHALLENGE_HEADER,
+    SIGNATURE_SCHEME,
+    EnrolRequest,
+    EnrolResponse,
+    Problem,
+    SyncRequest,
+    SyncResponse,
+)
 
 PROBLEM_TYPE = "application/problem+json"  # RFC 9457
 _PREFIX = "#/components/schemas/"
@@ -50,7 +58,10 @@ def document(repository_path: str) -> dict[str, Any]:
                     "type": "apiKey",
                     "in": "header",
                     "name": "Authorization",
-                    "description": f"`{SIGNATURE_SCHEME} <device_id>.<base64url Ed25519 signature of the sent body>`",
+                    "description": f"`{SIGNATURE_SCHEME} <device_id>.<challenge>.<base64url Ed25519 signature>`; the "
+                    f"challenge is the newest that an answer carried in the header `{CHALLENGE_HEADER}`, and the "
+                    "signature is over five lines: the scheme, the method, the path, the challenge, and the SHA-256 of "
+                    "the body as sent, in hexadecimal",
                 }
             },
         },

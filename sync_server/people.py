@@ -4,15 +4,17 @@ Links are facts and are kept; the person of an owner is what they add up to: the
 linked, directly or over others.
 """
 
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from contracts.identity import DeviceRole, IdentityClaims, OwnerKind, owner_kind
+from sync_server.bulk import insert_rows
 from sync_server.devices import Device
-from sync_server.sql_store import insert_missing
 from sync_server.tables import links, owners, proofs
+from sync_server.turn import Turn
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,12 @@ class Owner:
     id: int
     name: str
     person_id: int
-    stamp: int  # when it appeared or was linked
+    stamp: int  # when it appeared, was linked or decided on consent
+    profile_stamp: int  # when its summary changed last
+
+
+Speakers = dict[str, Owner | str]
+"""For each name the owner, if a device may write as this owner, else the reason why not."""
 
 
 def find(connection: Connection, names: Collection[str]) -> dict[str, Owner]:
@@ -31,84 +38,107 @@ def find(connection: Connection, names: Collection[str]) -> dict[str, Owner]:
     return {row.owner: _owner(row) for row in rows}
 
 
-def ensure(connection: Connection, names: Collection[str], stamp: int) -> dict[str, Owner]:
+def ensure(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
     """The owners of these names; those unknown so far are each a person of their own."""
-    known = find(connection, names)
+    known = find(turn.connection, names)
     created = sorted(set(names) - known.keys())
     if not created:
         return known
-    connection.execute(insert(owners), [{"owner": name, "person_id": 0, "stamp": stamp} for name in created])
-    fresh = owners.c.owner.in_(created)
-    connection.execute(update(owners).where(fresh).values(person_id=owners.c.id))
-    return known | find(connection, created)
+    fresh = [{"owner": name, "person_id": 0, "stamp": turn.stamp, "profile_stamp": 0} for name in created]
+    turn.connection.execute(insert(owners), fresh)
+    alone = owners.c.owner.in_(created)
+    turn.connection.execute(update(owners).where(alone).values(person_id=owners.c.id))
+    return known | find(turn.connection, created)
 
 
-def family(connection: Connection, person_id: int) -> list[Owner]:
-    """All owners of a person, in the order they appeared."""
-    rows = connection.execute(select(owners).where(owners.c.person_id == person_id).order_by(owners.c.id))
-    return [_owner(row) for row in rows]
+def families(connection: Connection, people: Collection[int]) -> dict[int, list[Owner]]:
+    """All owners of some persons, in the order they appeared."""
+    found: dict[int, list[Owner]] = defaultdict(list)
+    if people:
+        chosen = select(owners).where(owners.c.person_id.in_(sorted(people))).order_by(owners.c.id)
+        for row in connection.execute(chosen):
+            found[row.person_id].append(_owner(row))
+    return found
 
 
-def prove(connection: Connection, device: Device, claims: Iterable[IdentityClaims], stamp: int, now_ms: int) -> None:
+def prove(turn: Turn, device: Device, claims: Iterable[IdentityClaims]) -> None:
     """Note that tokens were seen from a device: it may speak for the owners they name, who are one person."""
     for claim in claims:
-        named = ensure(connection, {claim.sub, *claim.also}, stamp)
-        rows = [{"owner_id": owner.id, "device_id": device.device_id, "proven_at": now_ms} for owner in named.values()]
-        insert_missing(connection, proofs, rows)
+        named = ensure(turn, {claim.sub, *claim.also})
+        rows = [
+            {"owner_id": owner.id, "device_id": device.device_id, "proven_at": turn.now_ms} for owner in named.values()
+        ]
+        insert_rows(turn.connection, proofs, rows, "keep")
         for other in claim.also:
             if other != claim.sub:
-                _link(connection, device, named[claim.sub], named[other], stamp, now_ms)
+                _link(turn, device, named[claim.sub], named[other])
 
 
-def _link(connection: Connection, device: Device, one: Owner, other: Owner, stamp: int, now_ms: int) -> None:
+def _link(turn: Turn, device: Device, one: Owner, other: Owner) -> None:
     first, second = sorted((one.id, other.id))
-    link = {"first_id": first, "second_id": second, "device_id": device.device_id, "linked_at": now_ms}
-    insert_missing(connection, links, [link])
-    rows = connection.execute(select(owners.c.person_id).where(owners.c.id.in_((first, second))))
+    link = {"first_id": first, "second_id": second, "device_id": device.device_id, "linked_at": turn.now_ms}
+    insert_rows(turn.connection, links, [link], "keep")
+    rows = turn.connection.execute(select(owners.c.person_id).where(owners.c.id.in_((first, second))))
     people = set(rows.scalars())  # read again: an earlier link of the same token may have moved either
     if len(people) > 1:
         joined = owners.c.person_id.in_(people)
-        connection.execute(update(owners).where(joined).values(person_id=min(people), stamp=stamp))
+        turn.connection.execute(update(owners).where(joined).values(person_id=min(people), stamp=turn.stamp))
 
 
-def speaks_for(
-    connection: Connection, device: Device, names: Collection[str], stamp: int, now_ms: int
-) -> dict[str, Owner | str]:
-    """For each name the owner, if the device may write as this owner, else the reason why not.
+def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]]) -> list[Speakers]:
+    """Whom each of some devices may speak for.
 
     A phone speaks for owners proven by a token that it has shown; a till for every card it reads. An anonymous session
     belongs to the device that speaks for it first.
 
+    Args:
+        asked: devices and names.
+
     Raises:
         WireError: if a name is no `kind:value`.
     """
+    names = {name for _, wanted in asked for name in wanted}
     kinds = {name: owner_kind(name) for name in names}
-    known = find(connection, names)
-    devices_of: dict[int, set[str]] = {owner.id: set() for owner in known.values()}
-    rows = connection.execute(select(proofs).where(proofs.c.owner_id.in_(sorted(devices_of))))
-    for row in rows:
-        devices_of[row.owner_id].add(row.device_id)
+    known = find(turn.connection, names)
+    proven = _devices_of(turn.connection, known)
+    reasons: list[dict[str, str]] = []
+    claims: dict[str, Device] = {}
+    for device, wanted in asked:
+        reasons.append({name: _objection(device, kinds[name], proven[name]) for name in sorted(wanted)})
+        for name, reason in reasons[-1].items():
+            if not reason and kinds[name] is OwnerKind.ANONYMOUS and not proven[name]:
+                claims[name] = device
+                proven[name].add(device.device_id)
+    found = ensure(turn, {name for answer in reasons for name, reason in answer.items() if not reason})
+    mine = [
+        {"owner_id": found[name].id, "device_id": device.device_id, "proven_at": turn.now_ms}
+        for name, device in claims.items()
+    ]
+    insert_rows(turn.connection, proofs, mine, "keep")
+    return [{name: reason or found[name] for name, reason in answer.items()} for answer in reasons]
 
-    answers: dict[str, Owner | str] = {}
-    allowed: set[str] = set()
-    claimed: set[str] = set()
-    for name, kind in kinds.items():
-        proven = devices_of[known[name].id] if name in known else set()
-        if device.device_id in proven or (kind is OwnerKind.CARD and device.role is DeviceRole.TILL):
-            allowed.add(name)
-        elif kind is OwnerKind.ANONYMOUS and not proven:
-            claimed.add(name)
-        elif kind is OwnerKind.ANONYMOUS:
-            answers[name] = "this anonymous session belongs to another device"
-        elif device.role is DeviceRole.TILL:
-            answers[name] = f"a till speaks for cards and anonymous sessions, not for a {kind}"
-        else:
-            answers[name] = f"this {kind} is not proven on this device: send its identity token first"
-    found = ensure(connection, allowed | claimed, stamp)
-    mine = [{"owner_id": found[name].id, "device_id": device.device_id, "proven_at": now_ms} for name in claimed]
-    insert_missing(connection, proofs, mine)
-    return answers | found
+
+def _objection(device: Device, kind: OwnerKind, proven: Collection[str]) -> str:
+    """Why a device may not speak for an owner that these devices have proven; empty if it may."""
+    if device.device_id in proven or (kind is OwnerKind.CARD and device.role is DeviceRole.TILL):
+        return ""
+    if kind is OwnerKind.ANONYMOUS:
+        return "this anonymous session belongs to another device" if proven else ""
+    if device.role is DeviceRole.TILL:
+        return f"a till speaks for cards and anonymous sessions, not for a {kind}"
+    return f"this {kind} is not proven on this device: send its identity token first"
+
+
+def _devices_of(connection: Connection, known: dict[str, Owner]) -> dict[str, set[str]]:
+    """Which devices have proven each owner, by name; empty for every other name."""
+    names = {owner.id: name for name, owner in known.items()}
+    found: dict[str, set[str]] = defaultdict(set)
+    if names:
+        rows = select(proofs.c.owner_id, proofs.c.device_id).where(proofs.c.owner_id.in_(sorted(names)))
+        for owner_id, device_id in connection.execute(rows):
+            found[names[owner_id]].add(device_id)
+    return found
 
 
 def _owner(row: Row) -> Owner:
-    return Owner(row.id, row.owner, row.person_id, row.stamp)
+    return Owner(row.id, row.owner, row.person_id, row.stamp, row.profile_stamp)

@@ -5,112 +5,175 @@ that accepts the events, so a profile is always exactly what the accepted events
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import Connection, Row, select
 
 from contracts.codec import decode, encode
 from contracts.consent import Consent, Purpose
-from contracts.summary import EMPTY, Activity, OrderLine, Summary, Weights, merge
+from contracts.summary import EMPTY, Activity, OrderLine, Summary, Weights
 from contracts.sync import ProfileDelta
 from sync_server import consents
-from sync_server.people import Owner, family
-from sync_server.sql_store import upsert
-from sync_server.tables import consents as consents_table
-from sync_server.tables import item_activities, order_lines
+from sync_server.bulk import insert_rows, rows_at, rows_beyond, update_rows
+from sync_server.people import Owner, families
+from sync_server.tables import item_activities, order_lines, owners
+from sync_server.turn import Turn
+
+Lines = dict[tuple[int, str, str], OrderLine]
+"""By owner, order and item."""
 
 
-def add(connection: Connection, additions: Mapping[int, Summary], stamp: int) -> None:
+def add(turn: Turn, additions: Mapping[int, Summary]) -> None:
     """Merge summaries of newly accepted events into the rows of their owners, by owner id."""
-    activities: list[dict[str, Any]] = []
-    lines: list[dict[str, Any]] = []
-    for owner_id, added in sorted(additions.items()):
-        held = _read(
-            connection,
-            (item_activities.c.owner_id == owner_id) & item_activities.c.item_id.in_(sorted(added.items)),
-            (order_lines.c.owner_id == owner_id) & order_lines.c.order_id.in_(sorted(added.orders)),
-        )
-        merged = merge(held, added)
-        for item in sorted(added.items):
-            activity = merged.items[item]
-            key = {"owner_id": owner_id, "item_id": item, "stamp": stamp}
-            values = {
-                "weights": encode(activity.weights).decode(),
-                "last_hour": activity.last_hour,
-                "event": activity.event,
-            }
-            activities.append(key | values)
-        for order, item in sorted((order, item) for order, bought in added.orders.items() for item in bought):
-            key = {"owner_id": owner_id, "order_id": order, "item_id": item, "stamp": stamp}
-            lines.append(key | msgspec.structs.asdict(merged.orders[order][item]))
-    upsert(connection, item_activities, activities)
-    upsert(connection, order_lines, lines)
+    connection, stamp = turn.connection, turn.stamp
+    activities = {(owner, item): one for owner, added in additions.items() for item, one in added.items.items()}
+    lines: Lines = {
+        (owner, order, item): line
+        for owner, added in additions.items()
+        for order, bought in added.orders.items()
+        for item, line in bought.items()
+    }
+    for row in rows_at(connection, item_activities, ("owner_id", "item_id"), activities):
+        activities[row.owner_id, row.item_id] |= _activity(row)
+    for row in rows_at(connection, order_lines, ("owner_id", "order_id", "item_id"), lines):
+        lines[row.owner_id, row.order_id, row.item_id] |= _line(row)
+    changed: list[dict[str, Any]] = [
+        {
+            "owner_id": owner,
+            "item_id": item,
+            "weights": encode(activities[owner, item].weights).decode(),
+            "last_hour": activities[owner, item].last_hour,
+            "event": activities[owner, item].event,
+            "stamp": stamp,
+        }
+        for owner, item in sorted(activities)
+    ]
+    insert_rows(connection, item_activities, changed, "replace")
+    ordered: list[dict[str, Any]] = [
+        {"owner_id": owner, "order_id": order, "item_id": item, "stamp": stamp}
+        | msgspec.structs.asdict(lines[owner, order, item])
+        for owner, order, item in sorted(lines)
+    ]
+    insert_rows(connection, order_lines, ordered, "replace")
+    touched = sorted({owner for owner, *_ in activities} | {owner for owner, *_ in lines})
+    update_rows(connection, owners, [{"id": owner, "profile_stamp": stamp} for owner in touched])
 
 
-def of_owners(connection: Connection, owner_ids: Collection[int], since: int = 0) -> Summary:
-    """The merged summary of some owners; with `since` of what changed after that stamp, as it is now.
-
-    An order comes whole even where one of its lines changed.
-    """
-    mine, ordered = item_activities.c.owner_id.in_(owner_ids), order_lines.c.owner_id.in_(owner_ids)
-    items = select(item_activities.c.item_id).where(mine, item_activities.c.stamp > since)
-    orders = select(order_lines.c.order_id).where(ordered, order_lines.c.stamp > since)
-    return _read(connection, mine & item_activities.c.item_id.in_(items), ordered & order_lines.c.order_id.in_(orders))
+def of_owners(connection: Connection, owner_ids: Collection[int]) -> Summary:
+    """The merged summary of some owners."""
+    items = connection.execute(select(item_activities).where(item_activities.c.owner_id.in_(owner_ids)))
+    lines = connection.execute(select(order_lines).where(order_lines.c.owner_id.in_(owner_ids)))
+    return _merged(items, lines)
 
 
-def delta(connection: Connection, owner: Owner, known: int) -> ProfileDelta | None:
-    """What a device that holds version `known` of a person's profile must be told, None if nothing.
+def deltas(connection: Connection, asked: Sequence[tuple[Owner, int]]) -> list[ProfileDelta | None]:
+    """What each of some devices must be told of its person's profile, None if nothing.
 
     The version is the largest stamp of anything in the profile. Where owners were linked or consent was decided since,
     the profile is sent whole; without consent for personalization it is empty, and the decisions alone are sent.
 
     Args:
-        owner: the device's current, proven owner.
-        known: 0 if the device holds none.
+        asked: a device's current, proven owner, and the version that the device holds, 0 if none.
     """
-    linked = family(connection, owner.person_id)
-    ids = [member.id for member in linked]
-    decided = _largest_stamp(connection, consents_table, ids)
-    facts = max(decided, *(member.stamp for member in linked))
-    rows = max(_largest_stamp(connection, table, ids) for table in (item_activities, order_lines))
-    version = max(facts, rows)
-    if known == version:
-        return None
-    allowed = consents.granted(connection, [owner.person_id])[owner.person_id]
-    own = consents.of_owner(connection, owner.id)
-    personal = Purpose.PERSONALIZATION in allowed
-    whole = not personal or not facts <= known <= version
-    base = 0 if whole else known
-    summary = of_owners(connection, ids, base) if personal else EMPTY
-    return ProfileDelta(
-        owner=owner.name,
-        base_version=base,
-        version=version,
-        items=dict(summary.items),
-        orders=dict(summary.orders),
-        consents={
-            purpose: Consent(version=own[purpose].version if purpose in own else 0, granted=purpose in allowed)
-            for purpose in Purpose
-        },
-        owners=tuple(member.name for member in linked) if personal else (owner.name,),
+    family_of = families(connection, {owner.person_id for owner, _ in asked})
+    news: list[tuple[int, Owner, int, int]] = []  # place, owner, version, base
+    for place, (owner, known) in enumerate(asked):
+        family = family_of[owner.person_id]
+        decided = max(member.stamp for member in family)
+        version = max(decided, *(member.profile_stamp for member in family))
+        if known != version:
+            news.append((place, owner, version, known if decided <= known <= version else 0))
+    allowed = consents.granted(connection, {owner.person_id for _, owner, *_ in news})
+    own = consents.of_owners(connection, {owner.id for _, owner, *_ in news})
+    told = [
+        (
+            owner,
+            version,
+            base if Purpose.PERSONALIZATION in allowed[owner.person_id] else 0,
+            family_of[owner.person_id] if Purpose.PERSONALIZATION in allowed[owner.person_id] else [],
+        )
+        for _, owner, version, base in news
+    ]
+    summaries = _changed_since(connection, [([member.id for member in family], base) for *_, base, family in told])
+    found: list[ProfileDelta | None] = [None] * len(asked)
+    for (place, *_), (owner, version, base, family), summary in zip(news, told, summaries, strict=True):
+        found[place] = ProfileDelta(
+            owner=owner.name,
+            base_version=base,
+            version=version,
+            items=dict(summary.items),
+            orders=dict(summary.orders),
+            consents={
+                purpose: Consent(
+                    version=own[owner.id].get(purpose, Consent()).version, granted=purpose in allowed[owner.person_id]
+                )
+                for purpose in Purpose
+            },
+            owners=tuple(member.name for member in family) or (owner.name,),
+        )
+    return found
+
+
+def _changed_since(connection: Connection, asked: Sequence[tuple[list[int], int]]) -> list[Summary]:
+    """For some persons (their owners' ids, and a stamp) what changed after it, as it is now, merged over the owners.
+
+    An item comes with all owners' activity, and an order comes whole, even where one row of them changed.
+    """
+    since: dict[int, int] = {}  # persons are asked for once in a while by two devices: the older version decides
+    for ids, base in asked:
+        for owner_id in ids:
+            since[owner_id] = min(base, since.get(owner_id, base))
+    items, lines = (
+        _by_owner(rows_beyond(connection, table, "stamp", sorted(since.items())))
+        for table in (item_activities, order_lines)
     )
+    wanted = []
+    for ids, base in asked:
+        changed_items = {row.item_id for owner in ids for row in items[owner] if row.stamp > base}
+        changed_orders = {row.order_id for owner in ids for row in lines[owner] if row.stamp > base}
+        wanted.append((changed_items, changed_orders))
+    every_item = {
+        (owner, item) for (ids, _), (some, _) in zip(asked, wanted, strict=True) for owner in ids for item in some
+    }
+    every_order = {
+        (owner, order) for (ids, _), (_, some) in zip(asked, wanted, strict=True) for owner in ids for order in some
+    }
+    items = _by_owner(rows_at(connection, item_activities, ("owner_id", "item_id"), sorted(every_item)))
+    lines = _by_owner(rows_at(connection, order_lines, ("owner_id", "order_id"), sorted(every_order)))
+    return [
+        _merged(
+            (row for owner in ids for row in items[owner] if row.item_id in some_items),
+            (row for owner in ids for row in lines[owner] if row.order_id in some_orders),
+        )
+        for (ids, _), (some_items, some_orders) in zip(asked, wanted, strict=True)
+    ]
 
 
-def _read(connection: Connection, items: ColumnElement[bool], orders: ColumnElement[bool]) -> Summary:
-    """The rows that two conditions choose, those of several owners merged."""
+def _by_owner(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.owner_id].append(row)
+    return found
+
+
+def _merged(items: Iterable[Row], lines: Iterable[Row]) -> Summary:
+    """The rows of several owners as one summary."""
     activities: dict[str, Activity] = {}
-    for row in connection.execute(select(item_activities).where(items)):
-        activity = Activity(decode(row.weights.encode(), Weights), row.last_hour, row.event)
+    for row in items:
+        activity = _activity(row)
         activities[row.item_id] = activities[row.item_id] | activity if row.item_id in activities else activity
-    lines: dict[str, dict[str, OrderLine]] = defaultdict(dict)
-    for row in connection.execute(select(order_lines).where(orders)):
-        line, order = OrderLine(row.hour, row.quantity, row.amount, row.refunded), lines[row.order_id]
+    orders: dict[str, dict[str, OrderLine]] = defaultdict(dict)
+    for row in lines:
+        line, order = _line(row), orders[row.order_id]
         order[row.item_id] = order[row.item_id] | line if row.item_id in order else line
-    return Summary(items=activities, orders=dict(lines))
+    return Summary(items=activities, orders=dict(orders)) if activities or orders else EMPTY
 
 
-def _largest_stamp(connection: Connection, table: Table, owner_ids: Collection[int]) -> int:
-    largest = select(func.max(table.c.stamp)).where(table.c.owner_id.in_(owner_ids))
-    return connection.execute(largest).scalar() or 0
+def _activity(row: Row) -> Activity:
+    return Activity(decode(row.weights.encode(), Weights), row.last_hour, row.event)
+
+
+def _line(row: Row) -> OrderLine:
+    return OrderLine(row.hour, row.quantity, row.amount, bool(row.refunded))

@@ -1,34 +1,54 @@
 """Which sequence numbers of a device are settled, kept as few ranges rather than looked up among all events."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, tuple_
 
 from contracts.codec import encode
 from contracts.errors import WireError
 from contracts.sync import Dropped, SeqRange
+from sync_server.bulk import insert_rows, rows_at
 from sync_server.intervals import Range, union
-from sync_server.sql_store import insert_missing
 from sync_server.tables import dropped_ranges, settled_ranges
+from sync_server.turn import Turn
+
+Life = tuple[str, int]
+"""A device and one of its epochs: what sequence numbers are counted in."""
 
 
-def settle(connection: Connection, device_id: str, epoch: int, newly: Iterable[Range]) -> list[Range]:
-    """Add ranges to those settled, and return them all as `intervals.union` does."""
-    mine = (settled_ranges.c.device_id == device_id, settled_ranges.c.epoch == epoch)
-    rows = connection.execute(select(settled_ranges.c.first, settled_ranges.c.last).where(*mine))
-    before = {(row.first, row.last) for row in rows}
-    after = union([*before, *newly])
-    gone, come = before.difference(after), [range_ for range_ in after if range_ not in before]
+def settled(connection: Connection, lives: Collection[Life]) -> dict[Life, list[Range]]:
+    """What is settled so far, as `intervals.union` returns it."""
+    found: dict[Life, list[Range]] = defaultdict(list)
+    for row in rows_at(connection, settled_ranges, ("device_id", "epoch"), sorted(lives)):
+        found[row.device_id, row.epoch].append((row.first, row.last))
+    return {life: sorted(found[life]) for life in lives}
+
+
+def settle(
+    connection: Connection, before: Mapping[Life, list[Range]], newly: Mapping[Life, Iterable[Range]]
+) -> dict[Life, list[Range]]:
+    """Add ranges to those settled, and return them all.
+
+    Args:
+        before: as `settled` returned it in this transaction, of all lives in `newly`.
+        newly: what to add.
+    """
+    after = {life: union([*before[life], *ranges]) for life, ranges in newly.items()}
+    gone = [(*life, first) for life, ranges in after.items() for first, last in set(before[life]) - set(ranges)]
+    key = tuple_(settled_ranges.c.device_id, settled_ranges.c.epoch, settled_ranges.c.first)
     if gone:
-        starts = sorted(first for first, _ in gone)
-        connection.execute(delete(settled_ranges).where(*mine, settled_ranges.c.first.in_(starts)))
-    if come:
-        rows_ = [{"device_id": device_id, "epoch": epoch, "first": first, "last": last} for first, last in come]
-        connection.execute(insert(settled_ranges), rows_)
-    return after
+        connection.execute(delete(settled_ranges).where(key.in_(sorted(gone))))
+    come = sorted((*life, *one) for life, ranges in after.items() for one in set(ranges) - set(before[life]))
+    insert_rows(
+        connection,
+        settled_ranges,
+        [dict(zip(("device_id", "epoch", "first", "last"), one, strict=True)) for one in come],
+    )
+    return {**before, **after}
 
 
-def note_dropped(connection: Connection, device_id: str, epoch: int, dropped: Iterable[Dropped], now_ms: int) -> None:
+def note_dropped(turn: Turn, device_id: str, epoch: int, dropped: Iterable[Dropped]) -> None:
     """Keep what a device said it had to give up."""
     rows = [
         {
@@ -37,11 +57,11 @@ def note_dropped(connection: Connection, device_id: str, epoch: int, dropped: It
             "first": one.range.first,
             "last": one.range.last,
             "counts": encode(one.counts).decode(),
-            "received_at": now_ms,
+            "received_at": turn.now_ms,
         }
         for one in dropped
     ]
-    insert_missing(connection, dropped_ranges, rows)
+    insert_rows(turn.connection, dropped_ranges, rows, "keep")
 
 
 def checked(ranges: Iterable[SeqRange]) -> list[Range]:

@@ -6,7 +6,7 @@ two of these turn out to be one person, all their tasks together are answered on
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from sqlalchemy import Connection, Row, Select, select, update
@@ -16,9 +16,10 @@ from contracts.errors import WireError
 from contracts.identity import DeviceRole
 from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from sync_server import consents
-from sync_server.sql_store import insert_missing
+from sync_server.bulk import insert_rows
 from sync_server.store import Store
 from sync_server.tables import devices, owners, round_tasks, rounds
+from sync_server.turn import Turn
 
 TASK_BYTES = 24  # of entropy in a task's secret id
 
@@ -77,28 +78,40 @@ def open_round(
         for person in sorted(set(people))
     ]
     with store.write() as connection:
-        insert_missing(connection, rounds, [row])
-        insert_missing(connection, round_tasks, tasks)
+        insert_rows(connection, rounds, [row], "keep")
+        insert_rows(connection, round_tasks, tasks, "keep")
         return len(connection.execute(_tasks_of(round_id, gateway)).all())
 
 
-def open_task(connection: Connection, person_id: int, bundle_version: int, now_ms: int) -> RoundTask | None:
-    """The task that a phone of this person may work on now, if there is one for the bundle it holds.
+def open_tasks(
+    turn: Turn, asking: Collection[tuple[int, int]], allowed: Mapping[int, frozenset[Purpose]]
+) -> dict[tuple[int, int], RoundTask]:
+    """The tasks that phones of some persons may work on now.
 
     Several phones of a person may be handed the same task; the first update counts.
+
+    Args:
+        turn: the transaction.
+        asking: persons, and the bundle version that a phone of theirs holds.
+        allowed: the purposes that each of these persons allows.
+
+    Returns:
+        by person and bundle version; who has none is left out.
     """
-    if Purpose.FEDERATED_TRAINING not in consents.granted(connection, [person_id])[person_id]:
-        return None
+    willing = {one for one in asking if Purpose.FEDERATED_TRAINING in allowed[one[0]]}
+    if not willing:
+        return {}
     candidates = _joined().where(
-        owners.c.person_id == person_id,
-        rounds.c.bundle_version == bundle_version,
-        rounds.c.deadline > now_ms,
+        owners.c.person_id.in_(sorted({person for person, _ in willing})),
+        rounds.c.deadline > turn.now_ms,
         rounds.c.closed.is_(False),
         round_tasks.c.answered_at.is_(None),
     )
-    for row in connection.execute(candidates.order_by(rounds.c.deadline, round_tasks.c.person_id)):
-        if not _answered_by_person(connection, row):
-            return RoundTask(
+    found: dict[tuple[int, int], RoundTask] = {}
+    for row in turn.connection.execute(candidates.order_by(rounds.c.deadline, round_tasks.c.person_id)).all():
+        asked = (row.now_person, row.bundle_version)
+        if asked in willing and asked not in found and not _answered_by_person(turn.connection, row):
+            found[asked] = RoundTask(
                 task_id=row.task_id,
                 round_id=row.round_id,
                 bundle_version=row.bundle_version,
@@ -108,7 +121,7 @@ def open_task(connection: Connection, person_id: int, bundle_version: int, now_m
                 epochs=row.epochs,
                 deadline=row.deadline,
             )
-    return None
+    return found
 
 
 def submit(store: Store, sent: RoundUpdate) -> RoundReceipt:

@@ -15,6 +15,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Settings of one server; the JSON file of `python -m sync_server` has the same keys, bytes in base64."""
 
     database_url: str  # SQLAlchemy's, for instance sqlite:////var/lib/pocketrec/sync.sqlite
+    secret_key: Annotated[bytes, Meta(min_length=32)]  # the server's own, shared by its workers; of challenges
     staff_token: Annotated[str, Meta(min_length=16)]  # lets a till enrol
     identity_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # the identity provider's raw Ed25519 public key
     identity_audience: str  # the `aud` that its tokens must name

@@ -1,14 +1,18 @@
-"""The store on SQLite."""
+"""The store on SQLite, or on PostgreSQL where one machine is outgrown.
+
+Writers take turns on both: SQLite has one writer at a time, PostgreSQL an advisory lock that a write transaction holds
+to its end. So no two of them deadlock, and stamps are committed in their order. What costs processor time (bodies,
+signatures) is done before the turn, and requests that wait for it share one: see `sync_server.group_commit`.
+"""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
@@ -17,8 +21,15 @@ from sync_server import tables
 from sync_server.clock import Clock, SystemClock
 
 BUSY_TIMEOUT_S = 60  # how long a writer waits for its turn; a sync takes milliseconds
-_READ_ONLY = {"pocketrec_read_only": True}
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+CONNECT_TIMEOUT_S = 10
+TURN = 0x706F636B6574  # the advisory lock's number, "pocket"; PostgreSQL keeps those of each database apart
+DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+_READ_ONLY: dict[str, dict[str, Any]] = {
+    "sqlite": {"pocketrec_read_only": True},
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+_TAKE_TURN = select(func.pg_advisory_xact_lock(TURN))
+_ADDRESSES = "sqlite:///path/of/file.sqlite or postgresql://user:password@host/database"
 
 
 class SqlStore:
@@ -33,12 +44,14 @@ class SqlStore:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(**_READ_ONLY) as connection:
+        with self._engine.connect().execution_options(**_READ_ONLY[self._engine.dialect.name]) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(_TAKE_TURN)
             yield connection
 
     def now_ms(self) -> int:
@@ -56,60 +69,44 @@ def open_store(database_url: str, clock: Clock | None = None) -> SqlStore:
     """Open a store, creating or migrating its schema.
 
     Args:
-        database_url: SQLAlchemy's, such as `sqlite:////var/lib/pocketrec/sync.sqlite`.
+        database_url: SQLAlchemy's, such as `sqlite:////var/lib/pocketrec/sync.sqlite` or
+            `postgresql://user:password@host/database`.
         clock: the server's time, by default the machine's.
 
     Raises:
-        ConfigError: if the address is none, or not of a SQLite file that can be opened.
+        ConfigError: if the address is none, or nothing that can be opened stands there.
     """
     try:
         url = make_url(database_url)
     except ArgumentError:
-        raise ConfigError(f"database {database_url!r} is no address: use sqlite:///path/of/file.sqlite") from None
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        raise ConfigError(f"database {url.render_as_string()} is not supported: use sqlite:///path/of/file.sqlite")
-    engine = create_engine(url.set(drivername="sqlite+pysqlite"), connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+        raise ConfigError(f"database {database_url!r} is no address: use {_ADDRESSES}") from None
+    kind = url.get_backend_name()
+    if kind not in DRIVERS or not url.database or url.database == ":memory:":
+        raise ConfigError(f"database {url.render_as_string()} is not supported: use {_ADDRESSES}")
+    waits = {"sqlite": {"timeout": BUSY_TIMEOUT_S}, "postgresql": {"connect_timeout": CONNECT_TIMEOUT_S}}
+    engine = create_engine(url.set(drivername=DRIVERS[kind]), connect_args=waits[kind], pool_pre_ping=kind != "sqlite")
+    if kind == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     try:
         return SqlStore(engine, clock or SystemClock())
     except DatabaseError as error:
         engine.dispose()
+        said = " ".join(str(error.orig).split())
         raise ConfigError(
-            f"database {url.database} cannot be opened ({error.orig}): use a file of this server"
+            f"database {url.render_as_string()} cannot be opened ({said}): use {_ADDRESSES} of this server's own"
         ) from None
+
+
+def without_password(database_url: str) -> str:
+    """An address to be shown."""
+    return make_url(database_url).render_as_string(hide_password=True)
 
 
 def next_stamp(connection: Connection) -> int:
     """The change number of this transaction's changes, greater than every committed one."""
     changed = update(tables.store).values(changes=tables.store.c.changes + 1).returning(tables.store.c.changes)
     return int(connection.execute(changed).scalar_one())
-
-
-def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; where the primary key is taken, replace the other columns."""
-    if not rows:
-        return
-    statement = _insert(connection, table)
-    replaced = {name: statement.excluded[name] for name in rows[0] if name not in table.primary_key.columns}
-    keys = list(table.primary_key.columns)
-    action = (
-        statement.on_conflict_do_update(index_elements=keys, set_=replaced)
-        if replaced
-        else statement.on_conflict_do_nothing(index_elements=keys)
-    )
-    connection.execute(action, rows)
-
-
-def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; where a key is taken, leave what is there."""
-    if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    """An INSERT with the dialect's ON CONFLICT, which SQLAlchemy types once per dialect."""
-    return _INSERT[connection.dialect.name](table)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

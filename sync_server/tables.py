@@ -50,7 +50,8 @@ owners = Table(
     Column("id", Key, primary_key=True),
     Column("owner", String(128), nullable=False, unique=True),
     Column("person_id", Key, nullable=False, index=True),  # the smallest id among the owners linked to this one
-    Column("stamp", BigInteger, nullable=False),  # when it appeared or was linked
+    Column("stamp", BigInteger, nullable=False),  # when it appeared, was linked or decided on consent
+    Column("profile_stamp", BigInteger, nullable=False),  # when its summary changed last, 0 before the first event
     sqlite_autoincrement=True,
 )
 

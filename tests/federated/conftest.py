@@ -13,6 +13,7 @@ from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from contracts.sync import EnrolRequest, SyncRequest
 from federated.optimizer import Momentum
 from federated.settings import FederatedSettings
+from sync_server.challenges import Challenges
 from sync_server.devices import enrol
 from sync_server.rounds import submit
 from sync_server.settings import ServerSettings
@@ -30,7 +31,12 @@ class Phone:
         self._store = store
         self._settings = settings
         self._train = train
-        self._device = enrol(store, EnrolRequest(public_key=secrets.token_bytes(32)), settings.staff_token)
+        self._device = enrol(
+            store,
+            Challenges(settings.secret_key),
+            EnrolRequest(public_key=secrets.token_bytes(32)),
+            settings.staff_token,
+        )
         self._owner = f"anonymous:{self._device.device_id}"
         self.receipts: list[RoundReceipt] = []
         self.sync(consent=True)
@@ -98,6 +104,7 @@ def store_url(tmp_path: Path) -> str:
 def fleet(tmp_path: Path, store_url: str) -> Iterator[Fleet]:
     settings = ServerSettings(
         database_url=store_url,
+        secret_key=secrets.token_bytes(32),
         staff_token="a staff token of the tests",
         identity_key=secrets.token_bytes(32),
         identity_audience="tests",

@@ -20,8 +20,17 @@ from contracts.events import Event, EventType, Money
 from contracts.identity import DeviceRole
 from contracts.rounds import RoundReceipt, RoundUpdate
 from contracts.summary import Summary
-from contracts.sync import EnrolRequest, EnrolResponse, ProfileDelta, SyncRequest, SyncResponse
+from contracts.sync import (
+    CHALLENGE_HEADER,
+    EnrolRequest,
+    EnrolResponse,
+    ProfileDelta,
+    SyncRequest,
+    SyncResponse,
+    signed_bytes,
+)
 from sync_server import devices, rounds
+from sync_server.challenges import Challenges
 from sync_server.clock import MILLISECONDS
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import SqlStore, open_store
@@ -79,7 +88,7 @@ class LocalWire:
         self._store, self._settings = store, settings
 
     def enrol(self, request: EnrolRequest) -> EnrolResponse:
-        return devices.enrol(self._store, request, self._settings.staff_token)
+        return devices.enrol(self._store, Challenges(self._settings.secret_key), request, self._settings.staff_token)
 
     def sync(self, device_id: str, request: SyncRequest, format: str) -> SyncResponse:
         return sync(self._store, self._settings, device_id, request, format)
@@ -179,6 +188,7 @@ class LocalWorld(World):
 def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **fields: Any) -> ServerSettings:
     defaults: dict[str, Any] = {
         "database_url": database_url,
+        "secret_key": b"a secret of the tests, 32 bytes.",
         "staff_token": STAFF_TOKEN,
         "identity_key": provider.public_key,
         "identity_audience": AUDIENCE,
@@ -188,9 +198,10 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
 
 
 @contextmanager
-def local_world(folder: Path) -> Iterator[LocalWorld]:
+def local_world(folder: Path, database_url: str | None = None) -> Iterator[LocalWorld]:
+    """A world in a folder; its store lies there too unless another address is given."""
     provider, clock = IdentityProvider(), SetClock()
-    settings = settings_for(folder, provider, f"sqlite:///{folder / 'sync.sqlite'}")
+    settings = settings_for(folder, provider, database_url or f"sqlite:///{folder / 'sync.sqlite'}")
     store = open_store(settings.database_url, clock)
     try:
         yield LocalWorld(store, clock, provider, settings)
@@ -198,9 +209,11 @@ def local_world(folder: Path) -> Iterator[LocalWorld]:
         store.close()
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[LocalWorld]:
-    with local_world(tmp_path) as created:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalWorld]:
+    """What holds, holds on both stores."""
+    database_url = request.getfixturevalue("postgresql")() if request.param == "postgresql" else None
+    with local_world(tmp_path, database_url) as created:
         yield created
 
 
@@ -238,21 +251,31 @@ class HttpWire:
     def __init__(self, address: str) -> None:
         self.http = httpx.Client(base_url=address, timeout=30)
         self.keys: dict[str, Ed25519PrivateKey] = {}
+        self.challenges: dict[str, str] = {}
 
     def enrol(self, request: EnrolRequest) -> EnrolResponse:
-        return codec.decode(self.post("/v1/devices", codec.encode(request)).content, EnrolResponse)
+        enrolled = codec.decode(self.post("/v1/devices", codec.encode(request)).content, EnrolResponse)
+        self.challenges[enrolled.device_id] = enrolled.challenge
+        return enrolled
 
     def sync(self, device_id: str, request: SyncRequest, format: str) -> SyncResponse:
         response = self.post("/v1/sync", codec.encode(request, format), device_id, **{"content-type": format})
+        if response.status_code == 401:  # the challenge was too old: sign the one that came with the answer
+            response = self.post("/v1/sync", codec.encode(request, format), device_id, **{"content-type": format})
         assert response.status_code == 200, response.text
         return codec.decode(response.content, SyncResponse, response.headers["content-type"].partition(";")[0])
 
     def post(self, path: str, body: bytes, device_id: str | None = None, **headers: str) -> httpx.Response:
         sent = {"content-type": "application/json"} | headers
         if device_id is not None:
-            signature = base64.urlsafe_b64encode(self.keys[device_id].sign(body)).decode().rstrip("=")
-            sent["authorization"] = f"PocketrecDevice {device_id}.{signature}"
-        return self.http.post(path, content=body, headers=sent)
+            challenge = self.challenges.get(device_id, "none")
+            signature = self.keys[device_id].sign(signed_bytes("POST", path, challenge, body))
+            encoded = base64.urlsafe_b64encode(signature).decode().rstrip("=")
+            sent["authorization"] = f"PocketrecDevice {device_id}.{challenge}.{encoded}"
+        response = self.http.post(path, content=body, headers=sent)
+        if device_id is not None and CHALLENGE_HEADER in response.headers:
+            self.challenges[device_id] = response.headers[CHALLENGE_HEADER]
+        return response
 
 
 class HttpWorld(World):

@@ -1,5 +1,6 @@
 """The service over real HTTP: what it takes, and how it says no."""
 
+import base64
 import gzip
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from contracts import codec
 from contracts.bundle import BundleTarget
 from contracts.identity import DeviceRole
 from contracts.rounds import RoundReceipt, RoundUpdate
-from contracts.sync import EnrolRequest, EnrolResponse, Problem, SyncRequest, SyncResponse, VerdictKind
+from contracts.sync import EnrolRequest, Problem, SyncRequest, SyncResponse, VerdictKind, signed_bytes
 from sync_server import openapi
 from sync_server.app import create_app
 
@@ -153,12 +154,40 @@ def test_a_wrong_signature_an_unknown_device_and_another_devices_body(http_world
     assert "Authorization" in problem(post("/v1/sync", body), 401)
     keys["nobody"] = keys["a.b"] = Ed25519PrivateKey.generate()
     assert "not enrolled" in problem(post("/v1/sync", body, "nobody"), 401)
+    assert "not enrolled" in problem(post("/v1/sync", body, "a.b"), 401)
     right, keys[phone.device_id] = keys[phone.device_id], keys["nobody"]
     assert "signature" in problem(post("/v1/sync", body, phone.device_id), 401)
     keys[phone.device_id] = right
     assert "signed a request of" in problem(post("/v1/sync", body, other.device_id), 403)
-    headers = {"authorization": f"PocketrecDevice {phone.device_id}.no-base64!", "content-type": "application/json"}
+    challenge = http_world.wire.challenges[phone.device_id]
+    signed = f"PocketrecDevice {phone.device_id}.{challenge}.no-base64!"
+    headers = {"authorization": signed, "content-type": "application/json"}
     problem(http_world.wire.http.post("/v1/sync", content=body, headers=headers), 401)
+
+
+def test_a_signature_is_good_for_one_request_to_one_address(http_world):
+    phone, other = http_world.phone(), http_world.phone()
+    wire, body = http_world.wire, codec.encode(phone.request())
+
+    def sent(path: str, challenge: str, signed_path: str = "/v1/sync") -> httpx.Response:
+        signature = phone.key.sign(signed_bytes("POST", signed_path, challenge, body))
+        encoded = base64.urlsafe_b64encode(signature).decode().rstrip("=")
+        headers = {"authorization": f"PocketrecDevice {phone.device_id}.{challenge}.{encoded}"}
+        return wire.http.post(path, content=body, headers={"content-type": "application/json", **headers})
+
+    challenge = wire.challenges[phone.device_id]
+    assert sent("/v1/sync", challenge).is_success
+    assert "signature" in problem(sent("/v1/rounds/x", challenge), 401)
+    assert "none of this server's" in problem(sent("/v1/sync", wire.challenges[other.device_id]), 401)
+    assert "none of this server's" in problem(sent("/v1/sync", "invented"), 401)
+
+
+def test_an_old_challenge_is_answered_with_a_new_one(http_world):
+    phone = http_world.phone()
+    http_world.pass_hours(25)
+    body, post = codec.encode(phone.request()), http_world.wire.post
+    assert "older than 24 hours" in problem(post("/v1/sync", body, phone.device_id), 401)
+    assert post("/v1/sync", body, phone.device_id).is_success
 
 
 def test_an_event_without_key_is_set_aside_alone(http_world):
@@ -191,7 +220,7 @@ def test_enrolling_again_keeps_the_device_and_moves_its_epoch(http_world):
     phone = http_world.phone()
     public_key = phone.key.public_key().public_bytes_raw()
     again = http_world.wire.enrol(EnrolRequest(public_key=public_key))
-    assert again == EnrolResponse(device_id=phone.device_id, epoch=phone.epoch + 1, generation=phone.generation)
+    assert (again.device_id, again.epoch, again.generation) == (phone.device_id, phone.epoch + 1, phone.generation)
 
 
 def test_unknown_addresses_and_methods_are_problems_too(http_world):

@@ -1,0 +1,154 @@
+"""Many rows in one statement, on both databases.
+
+A statement's price is mostly its own: five hundred rows cost little more than one if they travel together. PostgreSQL
+takes whole columns as arrays (`unnest`), SQLite a prepared statement run for each row, or keys as one JSON array.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, Row, String, Table
+
+from contracts.codec import encode
+
+OnConflict = Literal["fail", "keep", "replace"]
+"""Where a row's primary key is taken: fail, leave what is there, or replace the other columns."""
+
+_ARRAYS = {  # PostgreSQL's type of a column; subclasses stand before their bases
+    BigInteger: "bigint",
+    Integer: "integer",
+    Boolean: "boolean",
+    Float: "double precision",
+    LargeBinary: "bytea",
+    String: "text",
+}
+
+
+def insert_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], on_conflict: OnConflict = "fail"
+) -> None:
+    """Insert rows, all of the same columns.
+
+    Rows of one table should be sorted by key: index pages are then touched in order.
+    """
+    if rows:
+        columns = tuple(rows[0])
+        _execute(connection, _insert_sql(connection.dialect.name, table, columns, on_conflict), columns, rows)
+
+
+def update_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set the columns of rows that are there, each found by its primary key."""
+    if rows:
+        key = [column.name for column in table.primary_key.columns]
+        columns = (*(name for name in rows[0] if name not in key), *key)
+        _execute(connection, _update_sql(connection.dialect.name, table, columns), columns, rows)
+
+
+def rows_at(connection: Connection, table: Table, columns: Sequence[str], keys: Iterable[Sequence[Any]]) -> list[Row]:
+    """All rows in which some columns have one of several values.
+
+    Args:
+        columns: of integers or texts, the first ones of an index.
+        keys: one value for each of the columns; each key once.
+    """
+    return _select(connection, table, tuple(columns), (), keys)
+
+
+def rows_beyond(connection: Connection, table: Table, column: str, keys: Iterable[tuple[int, int]]) -> list[Row]:
+    """All rows of some owners whose `column` is greater than a number.
+
+    Args:
+        column: of integers, the second one of an index that starts with `owner_id`.
+        keys: owner and number, each owner once.
+    """
+    return _select(connection, table, ("owner_id",), (column,), keys)
+
+
+def _execute(connection: Connection, sql: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(sql, tuple([row[name] for row in rows] for name in columns))
+    else:
+        connection.exec_driver_sql(sql, [tuple(row[name] for name in columns) for row in rows])
+
+
+def _select(
+    connection: Connection, table: Table, equal: tuple[str, ...], beyond: tuple[str, ...], keys: Iterable[Sequence[Any]]
+) -> list[Row]:
+    wanted = list(keys)
+    if not wanted:
+        return []
+    sql = _select_sql(connection.dialect.name, table, equal, beyond)
+    if connection.dialect.name == "postgresql":
+        parameters: tuple = tuple([key[place] for key in wanted] for place in range(len(equal) + len(beyond)))
+    else:
+        parameters = (encode(wanted).decode(),)
+    return list(connection.exec_driver_sql(sql, parameters).all())
+
+
+@lru_cache
+def _insert_sql(dialect: str, table: Table, columns: tuple[str, ...], on_conflict: OnConflict) -> str:
+    key = [column.name for column in table.primary_key.columns]
+    others = [name for name in columns if name not in key]
+    if on_conflict == "replace" and others:
+        replaced = ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in others)
+        action = f" ON CONFLICT ({_listed(key)}) DO UPDATE SET {replaced}"
+    else:
+        action = "" if on_conflict == "fail" else " ON CONFLICT DO NOTHING"
+    # "WHERE true": SQLite would read the ON of "ON CONFLICT" behind a SELECT as that of a join.
+    rows = (
+        f"SELECT * FROM unnest({_arrays(table, columns)}) WHERE true"
+        if dialect == "postgresql"
+        else f"VALUES ({', '.join('?' * len(columns))})"
+    )
+    return f"INSERT INTO {_quoted(table.name)} ({_listed(columns)}) {rows}{action}"
+
+
+@lru_cache
+def _update_sql(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
+    key = [column.name for column in table.primary_key.columns]
+    others = [name for name in columns if name not in key]
+    name = _quoted(table.name)
+    if dialect == "postgresql":
+        values = ", ".join(f"{_quoted(each)} = k.{_quoted(each)}" for each in others)
+        same = " AND ".join(f"{name}.{_quoted(each)} = k.{_quoted(each)}" for each in key)
+        return (
+            f"UPDATE {name} SET {values} FROM unnest({_arrays(table, columns)}) AS k({_listed(columns)}) WHERE {same}"
+        )
+    values = ", ".join(f"{_quoted(each)} = ?" for each in others)
+    return f"UPDATE {name} SET {values} WHERE {' AND '.join(f'{_quoted(each)} = ?' for each in key)}"
+
+
+@lru_cache
+def _select_sql(dialect: str, table: Table, equal: tuple[str, ...], beyond: tuple[str, ...]) -> str:
+    columns = (*equal, *beyond)
+    on = [
+        f"t.{_quoted(name)} {'=' if name in equal else '>'} "
+        + (f"k.{_quoted(name)}" if dialect == "postgresql" else f"(k.value ->> {place})")
+        for place, name in enumerate(columns)
+    ]
+    keys = (
+        f"unnest({_arrays(table, columns)}) AS k({_listed(columns)})"
+        if dialect == "postgresql"
+        else "json_each(?) AS k"
+    )
+    chosen = ", ".join(f"t.{_quoted(column.name)}" for column in table.columns)
+    # CROSS JOIN: SQLite then takes the keys first, and looks each up.
+    join = "JOIN" if dialect == "postgresql" else "CROSS JOIN"
+    return f"SELECT {chosen} FROM {keys} {join} {_quoted(table.name)} AS t ON {' AND '.join(on)}"
+
+
+def _arrays(table: Table, columns: Sequence[str]) -> str:
+    return ", ".join(f"%s::{_array_type(table.columns[name])}[]" for name in columns)
+
+
+def _array_type(column: Column) -> str:
+    return next(name for kind, name in _ARRAYS.items() if isinstance(column.type, kind))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(_quoted, names))
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

@@ -1,0 +1,20 @@
+"""One write transaction, as the code that runs in it sees it."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A transaction that writes, whose turn it is.
+
+    Attributes:
+        connection: to the store.
+        now_ms: the server's time, milliseconds since 1970, one for the whole transaction.
+        stamp: the transaction's change number.
+    """
+
+    connection: Connection
+    now_ms: int
+    stamp: int
