@@ -129,6 +129,7 @@ def test_the_report_has_every_key_with_a_measured_value(folder: Path) -> None:
         *("popularity", "personal_frequency", "item_knn", "user_knn", "sequence_rules", "frequency_user_knn"),
         *("teacher", "device_float", "model.tflite", "model.onnx"),
     }
+    assert report["protocol"] == "next_basket"
     assert report["quality"].keys() == models
     for found in report["quality"].values():
         for estimate in (found["ndcg_at_10"], found["recall_at_10"], found["new_items"]["ndcg_at_10"]):

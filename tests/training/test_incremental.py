@@ -198,7 +198,8 @@ def refused(error: type[Exception], match: str, prepared, origin, folder: Path, 
     assert list(folder.iterdir()) == []
 
 
-def test_what_cannot_be_continued_is_refused_in_one_line(origin, old, grown, tmp_path):
+def test_what_cannot_be_continued_is_refused_in_one_line(logs, origin, old, grown, tmp_path):
+    refused(DataError, "holds out no weeks", logs.under("leave_one_out", grown), origin, tmp_path)
     refused(DataError, "holds nothing newer than that of --from", old, origin, tmp_path)
     record = msgspec.structs.replace(grown.record, train_end_ms=old.record.train_end_ms)
     refused(DataError, "shorten validation_weeks", dataclasses.replace(grown, record=record), origin, tmp_path)
