@@ -169,6 +169,7 @@ async def send_all(phones: list[Phone], pause: float = 0.0) -> Load:
 
     async def send(phone: Phone) -> None:
         nonlocal events
+        await phone.connection.open()  # the one before was closed while events were made
         await asyncio.sleep(pause * phone.number / len(phones))
         for batch in _taken(phone.batches):
             begun = time.perf_counter()

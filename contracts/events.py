@@ -6,7 +6,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Identity = Annotated[str, Meta(min_length=1, max_length=128)]
+Identity = Annotated[
+    str, Meta(min_length=1, max_length=128, pattern="^[^\\x00]+$")
+]  # PostgreSQL takes no NUL in a text
 Count = Annotated[int, Meta(ge=0, le=2**53)]  # the integers that JSON readers keep exact
 
 

@@ -17,6 +17,9 @@ class OwnerKind(StrEnum):
     ANONYMOUS = "anonymous"
 
 
+_KINDS = {str(kind): kind for kind in OwnerKind}  # asked for every event: an enum's own look-up is slow
+
+
 class DeviceRole(StrEnum):
     """What an enrolled device may do: a phone speaks for proven owners only, a till for any card it reads."""
 
@@ -39,7 +42,7 @@ def owner_kind(owner: str) -> OwnerKind:
     Raises:
         WireError: if the owner is not `kind:value` with a known kind and a value.
     """
-    kind, colon, value = owner.partition(":")
-    if not (colon and value and kind in list(OwnerKind)):
+    kind, _, value = owner.partition(":")
+    if not value or kind not in _KINDS:
         raise WireError(f"owner {owner!r} is not kind:value with kind one of {', '.join(OwnerKind)}")
-    return OwnerKind(kind)
+    return _KINDS[kind]

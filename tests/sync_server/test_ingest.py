@@ -88,6 +88,11 @@ def test_a_poison_event_is_set_aside_alone_and_remembered(world, phone):
     assert audit.count_events(world.store, QUARANTINED) == 4
 
 
+def test_a_text_that_a_database_cannot_keep_is_set_aside_alone(world, phone):
+    answer = phone.sync(phone.event("a\x00b"), phone.event(order_id="\x00"), phone.event("good"))
+    assert kinds(answer) == [QUARANTINED, QUARANTINED, ACCEPTED]
+
+
 def test_a_foreign_key_and_an_epoch_never_issued_are_refused_and_occupy_nothing(world, phone):
     other = world.phone()
     other.log_in("login:bob")
