@@ -13,7 +13,7 @@ from contracts.events import EVENT_CODES, Event, EventKey, EventType, Money
 from contracts.identity import OwnerKind, owner_kind
 from contracts.sync import MAX_EVENTS, SEND_ORDER, SyncRequest
 
-identities = st.text(min_size=1, max_size=128)
+identities = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), min_size=1, max_size=128)
 counts = st.integers(0, 2**53)
 amounts = st.integers(-(2**53), 2**53)
 events = st.builds(

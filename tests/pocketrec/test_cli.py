@@ -194,7 +194,8 @@ def test_bad_settings_get_one_line(shop: Path, say: Say) -> None:
     code, out, err = say("prepare")
     assert (code, out) == (2, "")
     assert err == (
-        "pocketrec: [split] has no key 'test_weks': did you mean 'test_weeks'? It has protocol, test_weeks, validation_weeks\n"
+        "pocketrec: [split] has no key 'test_weks': did you mean 'test_weeks'? "
+        "It has protocol, test_weeks, validation_weeks\n"
     )
     assert not (shop / "runs").exists()
 
