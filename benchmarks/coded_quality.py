@@ -30,11 +30,13 @@ import torch
 from numpy.typing import NDArray
 
 from compression.balanced_lists import list_order
+from compression.coding import column_weights, joint_recipe, trainable_codes
 from compression.compress import initial_table
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
 from compression.hashed_table import OWN, HashedTable
 from compression.item_codes import TrainableCodes, list_length
+from compression.kept_zeros import zeros_kept
 from compression.low_rank_table import LowRankTable
 from compression.renumbering import renumbered_labels, renumbered_log
 from training.calibration import best_offset
@@ -49,7 +51,6 @@ from training.soft_labels import SoftLabels, load_soft_labels
 
 LENGTH, WIDTH = 256, 64
 BOOKS = (16, 8)
-JOINT_SHARE, JOINT_RATE = 1 / 3, 1 / 4
 FIGURES = ("all", "new", "copy_head_off")
 KEPT_QUERIES = 2_000
 Array = NDArray[np.float32]
@@ -68,12 +69,6 @@ class Setting:
     def of(cls, prepared: Prepared, labels: SoftLabels, order: NDArray[np.int64], seed: int) -> "Setting":
         moved = renumbered_log(prepared, order)
         return cls(moved, renumbered_labels(labels, order), fit_segments(moved, seed), order)
-
-
-def column_weights(labels: SoftLabels, divisor: float) -> Array:
-    """float32 [WIDTH]: how much an error in each column matters: the mean square of what queries multiply it with."""
-    free = np.square(labels.query).mean(0)
-    return np.concatenate([np.maximum(free, free.mean() / 10), [divisor**2, 1.0]]).astype(np.float32)
 
 
 def train(model: DeviceModel, setting: Setting, recipe: DistillationRecipe, seed: int, what: str) -> None:
@@ -139,10 +134,9 @@ def measure(prepared: Prepared, labels: SoftLabels, recipe: DistillationRecipe, 
     rows = [row_of("dense float32", values.nbytes, dense, dense, seed)]
     matters = column_weights(labels, divisor)
     by_lists = Setting.of(prepared, labels, list_order(values * np.sqrt(matters), list_length(spec.items), seed), seed)
-    importance = np.exp(by_lists.labels.popularity / 2)
 
     def coded(books: int) -> TrainableCodes:
-        return TrainableCodes(values[by_lists.order], list_length(spec.items), books, matters, importance, seed)
+        return trainable_codes(values, labels, matters, by_lists.order, books, seed)
 
     # The alternatives get as many bytes as the codes with the most books.
     rank, buckets = BOOKS[0], max(1, (BOOKS[0] - 2 * OWN) * len(values) // (WIDTH - 2))
@@ -151,17 +145,11 @@ def measure(prepared: Prepared, labels: SoftLabels, recipe: DistillationRecipe, 
     }
     makers["low rank"] = (setting, lambda: LowRankTable(values, rank, matters))
     makers["hashed"] = (setting, lambda: HashedTable(values, buckets))
-    joint = replace(
-        recipe,
-        steps=round(recipe.steps * JOINT_SHARE),
-        rate=recipe.rate * JOINT_RATE,
-        table_rate=recipe.table_rate * JOINT_RATE,
-        adapter_rate=recipe.adapter_rate * JOINT_RATE,
-        quantize_from=0.0,
-    )
+    joint = joint_recipe(recipe)
     for name, (where, make) in makers.items():
         model = model_with(spec, make(), weights, seed)
-        train(model, where, joint, seed, name)
+        with zeros_kept(model):
+            train(model, where, joint, seed, name)
         stored = model.table.frozen()
         found, queries = judge(model, stored.values(), where)
         rows.append(row_of(name, stored.nbytes, found, dense, seed))

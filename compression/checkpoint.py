@@ -82,12 +82,14 @@ def save_device_model(model: "DeviceModel", folder: Path, recipe: str) -> str:
     Returns:
         The model's version.
     """
+    from compression.item_codes import StoredCodes
+
     arrays, stored = _arrays(model), model.table.frozen()
     version = model_version(arrays, stored.scale)
     saved = SavedSpec(
         spec=msgspec.to_builtins(model.spec),
         scale=stored.scale,
-        slots=getattr(stored, "slots", 0),
+        slots=stored.slots if isinstance(stored, StoredCodes) else 0,
         recipe=recipe,
         model_version=version,
     )

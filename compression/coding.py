@@ -35,6 +35,15 @@ def coded_by_default(items: int) -> bool:
     return items >= CODED_FROM
 
 
+def check_code_bytes(code_bytes: int, width: int) -> None:
+    """Raises ConfigError if a model's vectors cannot be coded in so many bytes."""
+    if width % code_bytes:
+        raise ConfigError(
+            f"code_bytes = {code_bytes} under [compression] does not divide the model's width {width}: take a divisor, "
+            'or item_codes = "off"'
+        )
+
+
 def column_weights(labels: SoftLabels, divisor: float) -> NDArray[np.float32]:
     """How much a squared error in each column of a device table matters to a score.
 
@@ -93,18 +102,13 @@ def code_items(
         prepared: the log.
         labels: that it was distilled from.
         recipe: by which it was distilled.
-        code_bytes: of an item.
+        code_bytes: of an item, a divisor of the model's width.
         seed: of everything random.
         progress: called with steps done and all steps.
 
     Returns:
         The log under the model's numbering.
-
-    Raises:
-        ConfigError: if the width is no multiple of the bytes.
     """
-    if model.spec.width % code_bytes:
-        raise ConfigError(f"{code_bytes} bytes an item do not divide the width {model.spec.width}: take a divisor")
     assert isinstance(model.table, TrainableTable)
     values = model.table.values.numpy()
     weights = column_weights(labels, float(model.adapter["popularity"].numpy()[0]))

@@ -11,7 +11,7 @@ import tensorflow as tf
 import torch
 
 from compression.checkpoint import load_device_model, load_item_order, save_device_model
-from compression.coding import code_items, coded_by_default
+from compression.coding import check_code_bytes, code_items, coded_by_default
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.distillation import DistillationRecipe, distil
 from compression.grown_catalogue import grown_model
@@ -104,16 +104,22 @@ def compress(
         settings: shapes and recipe.
         seed: of everything random.
         progress: called with what is done, how far it is, and how far it goes.
-        choose: says how to store the distilled model; by default all is int8.
+        choose: says how to store the distilled model; by default all is int8. Not asked about item codes.
 
     Returns:
         The model's version.
+
+    Raises:
+        ConfigError: if items are coded and the bytes do not divide the width.
     """
     train_repeatably()
     labels = load_soft_labels(train_folder)
     segments = fit_segments(prepared, seed)
     examples = examples_of(prepared, labels.baskets, settings.history_length, segments)
     items = len(prepared.items.item_id) - 1
+    coded = coded_by_default(items) if settings.item_codes is None else settings.item_codes
+    if coded:
+        check_code_bytes(settings.code_bytes, settings.width)
     spec = DeviceModelSpec(
         items=items,
         context=context_fields(segments),
@@ -133,10 +139,8 @@ def compress(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
-    _save_distilled(model, folder / DISTILLED)
-    if choose is not None:
-        model.recipe = choose(model)
-    if coded_by_default(items) if settings.item_codes is None else settings.item_codes:
+    save_distilled(model, folder / DISTILLED)
+    if coded:
         prepared = code_items(
             model,
             prepared,
@@ -147,11 +151,18 @@ def compress(
             lambda done, total: progress("train with item codes", done, total),
         )
         model.recipe = replace(model.recipe, table=model.recipe.dense, code_bytes=settings.code_bytes)
+    elif choose is not None:
+        model.recipe = choose(model)
     return finish(model, prepared, folder, settings, seed, progress)
 
 
-def _save_distilled(model: DeviceModel, folder: Path) -> None:
-    """The floats before they are stored, and the grid that the table was trained on."""
+def save_distilled(model: DeviceModel, folder: Path) -> None:
+    """Write what `load_distilled` reads: the floats before they are stored, and the grid that the table was trained on.
+
+    Args:
+        model: distilled.
+        folder: `DISTILLED` in that of the step; made here.
+    """
     folder.mkdir()
     floats = Recipe(model.recipe.pruned, dense="float32", table="float32", activations="float32")
     save_device_model(compressed(model, floats), folder, floats.name)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compression.checkpoint import load_device_model
-from compression.compress import DISTILLED, Choose, CompressSettings, Progress, _save_distilled, finish
+from compression.compress import DISTILLED, Choose, CompressSettings, Progress, finish, save_distilled
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.kept_zeros import zeros_kept
 from compression.next_item import NextItemDistillation, distil_next_item, initial_table
@@ -64,7 +64,7 @@ def compress_next_item(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
-    _save_distilled(model, folder / DISTILLED)
+    save_distilled(model, folder / DISTILLED)
     if choose is not None:
         model.recipe = choose(model)
     return finish(model, prepared, folder, settings, seed, progress)

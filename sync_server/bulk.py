@@ -29,7 +29,7 @@ _TYPES = {  # PostgreSQL's type of a column; subclasses stand before their bases
 def insert_rows(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], on_conflict: OnConflict = "fail"
 ) -> None:
-    """Insert rows, all of the same columns.
+    """Insert rows, all of the same columns; floats must be finite.
 
     Rows of one table should be sorted by key: index pages are then touched in order.
     """
@@ -107,7 +107,7 @@ def _update_sql(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
     name = _quoted(table.name)
     if dialect == "postgresql":
         values = ", ".join(f"{_quoted(each)} = {_value(table.columns[each])}" for each in others)
-        same = " AND ".join(f"{name}.{_quoted(each)} = k.{_quoted(each)}" for each in key)
+        same = " AND ".join(f"{name}.{_quoted(each)} = {_value(table.columns[each])}" for each in key)
         return f"UPDATE {name} SET {values} FROM {_records(table, columns)} WHERE {same}"
     values = ", ".join(f"{_quoted(each)} = ?" for each in others)
     return f"UPDATE {name} SET {values} WHERE {' AND '.join(f'{_quoted(each)} = ?' for each in key)}"

@@ -8,10 +8,12 @@ import pytest
 
 from compression import coding
 from compression.checkpoint import load_device_model, load_item_order, load_saved_spec
-from compression.coding import CODED_FROM, code_items, coded_by_default, joint_recipe, load_prepared_as
+from compression.coding import CODED_FROM, coded_by_default, joint_recipe, load_prepared_as
 from compression.compress import CompressSettings, compress, warm_start
+from compression.device_model import DeviceModel
 from compression.distillation import DistillationRecipe
 from compression.inverted_lists import FrozenCodes
+from compression.recipe import Recipe
 from contracts.errors import ConfigError
 from training.fit_teacher import TeacherRecipe
 from training.people_quality import load_people_quality
@@ -118,6 +120,17 @@ def test_joint_training_is_shorter_and_slower_and_prunes_nothing_more() -> None:
     assert (joint.sparsity, joint.quantize_from) == (0.0, 0.0)
 
 
-def test_bytes_that_do_not_divide_the_width_are_refused(model, prepared: Prepared) -> None:
-    with pytest.raises(ConfigError, match="5 bytes an item do not divide the width 16"):
-        code_items(model, prepared, None, SETTINGS.recipe, 5, 3, lambda done, total: None)
+def test_bytes_that_do_not_divide_the_width_are_refused_before_anything_is_trained(
+    prepared: Prepared, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"code_bytes = 5 .* does not divide the model's width 16"):
+        compress(prepared, trained, tmp_path, replace(SETTINGS, code_bytes=5), 3, quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_is_not_asked_about_codes(prepared: Prepared, trained: Path, tmp_path: Path) -> None:
+    def choose(model: DeviceModel) -> Recipe:
+        raise AssertionError("what it measures is a table")
+
+    compress(prepared, trained, tmp_path, SETTINGS, 3, quiet, choose)
+    assert load_saved_spec(tmp_path).recipe.endswith("_pq4")

@@ -1,7 +1,10 @@
 """The command line as people and programs call it."""
 
+import random
 from collections.abc import Callable
+from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pocketrec.cli import run
@@ -17,3 +20,23 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, captured.out, captured.err
 
     return say
+
+
+@pytest.fixture
+def open_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Open a shop of thirty people and thirty items, as the working directory, by the text of its project."""
+
+    def open_shop(project: str) -> Path:
+        draw = random.Random(5)
+        rows = [
+            {"person": f"p{person}", "item": f"s{min(draw.randrange(30), draw.randrange(30))}", "time": time}
+            for person in range(30)
+            for week in range(24)
+            for time in [1_700_000_000 + week * 604_800 + draw.randrange(604_800)] * 3
+        ]
+        monkeypatch.chdir(tmp_path)
+        pl.DataFrame(rows).write_csv("sales.csv")
+        (tmp_path / "pocketrec.toml").write_text(project)
+        return tmp_path
+
+    return open_shop

@@ -1,11 +1,9 @@
 """The search's verb and pictures: limits are refused before anything runs, and every candidate is told of."""
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from compression.search.choose import choose
@@ -99,18 +97,8 @@ Say = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    draw = random.Random(5)
-    rows = [
-        {"person": f"p{person}", "item": f"s{min(draw.randrange(30), draw.randrange(30))}", "time": time}
-        for person in range(30)
-        for week in range(24)
-        for time in [1_700_000_000 + week * 604_800 + draw.randrange(604_800)] * 3
-    ]
-    monkeypatch.chdir(tmp_path)
-    pl.DataFrame(rows).write_csv("sales.csv")
-    (tmp_path / "pocketrec.toml").write_text(PROJECT.replace("STEPS", "6"))
-    return tmp_path
+def shop(open_shop: Callable[[str], Path]) -> Path:
+    return open_shop(PROJECT.replace("STEPS", "6"))
 
 
 def test_a_search_answers_with_an_artifact_of_the_model_that_was_searched(shop: Path, say: Say) -> None:

@@ -1,12 +1,10 @@
 """`pocketrec tune`: a search that a project can take its settings from."""
 
 import json
-import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from contracts.project_text import decode_project
@@ -34,18 +32,8 @@ Say = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    draw = random.Random(5)
-    rows = [
-        {"person": f"p{person}", "item": f"s{min(draw.randrange(30), draw.randrange(30))}", "time": time}
-        for person in range(30)
-        for week in range(24)
-        for time in [1_700_000_000 + week * 604_800 + draw.randrange(604_800)] * 3
-    ]
-    monkeypatch.chdir(tmp_path)
-    pl.DataFrame(rows).write_csv("sales.csv")
-    (tmp_path / "pocketrec.toml").write_text(PROJECT)
-    return tmp_path
+def shop(open_shop: Callable[[str], Path]) -> Path:
+    return open_shop(PROJECT)
 
 
 def test_a_search_is_printed_charted_kept_and_written(shop: Path, say: Say) -> None:

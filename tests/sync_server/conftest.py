@@ -297,12 +297,12 @@ class HttpWorld(World):
 class ServerProcess:
     """`python -m sync_server` in a folder, which can be killed and started again."""
 
-    def __init__(self, folder: Path, **fields: Any) -> None:
+    def __init__(self, folder: Path, database_url: str | None = None, **fields: Any) -> None:
         self.provider = IdentityProvider()
         clock_file = folder / "clock"
         self.clock = FileSetClock(clock_file)
-        database_url = f"sqlite:///{folder / 'sync.sqlite'}"
-        self.settings = settings_for(folder, self.provider, database_url, clock_file=str(clock_file), **fields)
+        url = database_url or f"sqlite:///{folder / 'sync.sqlite'}"
+        self.settings = settings_for(folder, self.provider, url, clock_file=str(clock_file), **fields)
         self._settings_file = folder / "settings.json"
         self._settings_file.write_bytes(msgspec.json.encode(self.settings))
         self.process: subprocess.Popen[str] | None = None
@@ -336,10 +336,10 @@ def http_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
         assert server.stop() == 0
 
 
-@pytest.fixture
-def server_process(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server that a test may hurt."""
-    server = ServerProcess(tmp_path)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def server_process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that a test may hurt; its PostgreSQL is not hurt with it."""
+    server = ServerProcess(tmp_path, request.getfixturevalue("postgresql")() if request.param == "postgresql" else None)
     yield server
     if server.process is not None and server.process.poll() is None:
         server.kill()

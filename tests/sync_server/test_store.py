@@ -4,14 +4,16 @@ import threading
 from contextlib import suppress
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, select
+from sqlalchemy import create_engine, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from contracts.errors import ConfigError
 from sync_server import tables
-from sync_server.bulk import insert_rows
+from sync_server.bulk import insert_rows, rows_at, rows_beyond, update_rows
 from sync_server.sql_store import next_stamp, open_store
 
 QUARANTINED = {"device_id": "d", "payload_hash": b"h", "reason": "first", "received_at": 1}
@@ -93,6 +95,63 @@ class StoreContract:
     def test_the_migrations_make_the_schema_that_the_code_expects(self, store):
         with store.read() as connection:
             assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+    def test_rows_come_back_as_they_were_inserted(self, store):
+        rows = [
+            {
+                "owner_id": 2**40 + owner,
+                "item_id": item,
+                "weights": '[[1,"\\u00e9"]]',
+                "last_hour": -1,
+                "event": 9,
+                "stamp": stamp,
+            }
+            for stamp, (owner, item) in enumerate([(1, "a'b"), (1, 'c"\\d'), (2, "%s ? :x"), (2, "\N{SNOWMAN}")])
+        ]
+        with store.write() as connection:
+            owners = [
+                {"id": 2**40 + owner, "owner": f"card:{owner}", "person_id": owner, "stamp": 0, "profile_stamp": 0}
+                for owner in (1, 2)
+            ]
+            insert_rows(connection, tables.owners, owners)
+            insert_rows(connection, tables.item_activities, rows)
+        keys = [(row["owner_id"], row["item_id"]) for row in rows]
+        with store.read() as connection:
+            whole = rows_at(connection, tables.item_activities, ("owner_id", "item_id"), [*keys, (7, "nobody's")])
+            newer = rows_beyond(connection, tables.item_activities, "stamp", [(2**40 + 1, 0), (2**40 + 2, 2)])
+            nothing = rows_at(connection, tables.item_activities, ("owner_id",), [])
+        assert sorted(map(tuple, whole)) == sorted(tuple(row.values()) for row in rows)
+        assert sorted(row.stamp for row in newer) == [1, 3]
+        assert nothing == []
+
+    def test_rows_are_updated_by_their_key_and_bytes_stay_bytes(self, store):
+        other = QUARANTINED | {"payload_hash": bytes(range(32))}
+        with store.write() as connection:
+            insert_rows(connection, tables.quarantine, [QUARANTINED, other])
+            update_rows(connection, tables.quarantine, [other | {"reason": "second"}])
+        with store.read() as connection:
+            found = {row.payload_hash: row.reason for row in connection.execute(select(tables.quarantine))}
+        assert found == {b"h": "first", bytes(range(32)): "second"}
+
+    def test_a_store_of_the_first_schema_learns_when_summaries_changed(self, database_url):
+        engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+        with engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", "sync_server:migrations")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            for owner, stamp in ((1, 3), (2, 4), (3, 5)):
+                text = f"INSERT INTO owners (id, owner, person_id, stamp) VALUES ({owner}, 'card:{owner}', 1, {stamp})"
+                connection.exec_driver_sql(text)
+            connection.exec_driver_sql("INSERT INTO item_activities VALUES (1, 'milk', '[]', 0, 9, 7)")
+            connection.exec_driver_sql("INSERT INTO order_lines VALUES (1, 'o', 'milk', 0, 1, 1, FALSE, 8)")
+            connection.exec_driver_sql("INSERT INTO consents VALUES (2, 'analytics', 1, TRUE, 9)")
+        engine.dispose()
+        store = open_store(database_url)
+        with store.read() as connection:
+            rows = connection.execute(select(tables.owners).order_by(tables.owners.c.id)).all()
+        store.close()
+        assert [(row.stamp, row.profile_stamp) for row in rows] == [(3, 8), (9, 0), (5, 0)]
 
 
 class TestPostgresql(StoreContract):
