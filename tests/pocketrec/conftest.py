@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from compression.search import candidates
 from pocketrec.cli import run
 
 
@@ -40,3 +41,9 @@ def open_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
         return tmp_path
 
     return open_shop
+
+
+@pytest.fixture
+def few_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the recipes that a search begins with, all int8, int4 tables and floats: each costs a conversion."""
+    monkeypatch.setattr(candidates, "STORED", [*candidates.STORED[: candidates.FEW], candidates.STORED[-1]])

@@ -53,6 +53,7 @@ def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("few_recipes")
 def test_train_compress_and_search(films: Path, capsys: pytest.CaptureFixture[str]):
     def say(*arguments: str) -> dict:
         assert run(["compress", "--run", "runs/films", *arguments, "--json"]) == 0

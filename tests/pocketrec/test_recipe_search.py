@@ -101,6 +101,7 @@ def shop(open_shop: Callable[[str], Path]) -> Path:
     return open_shop(PROJECT.replace("STEPS", "6"))
 
 
+@pytest.mark.usefixtures("few_recipes")
 def test_a_search_answers_with_an_artifact_of_the_model_that_was_searched(shop: Path, say: Say) -> None:
     limits = ("--max-bytes", "10MB", "--max-loss", "95%")
     code, out, err = say("compress", *limits, "--trials", "1", "--run", "runs/a", "--json")
