@@ -10,7 +10,7 @@ from contracts.events import Event, EventType
 from training.log import SCHEMA
 from training.records import from_events, to_events
 
-ids = st.text(min_size=1, max_size=20)
+ids = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 rows = st.lists(
     st.fixed_dictionaries(
         {

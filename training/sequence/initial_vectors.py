@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from training.sequence.sequences import Sequences
 from training.sequence.transformer import INITIAL_DEVIATION, NextItemTransformer, TransformerShape
@@ -44,9 +44,11 @@ def initial_vectors(sequences: Sequences, width: int, seed: int) -> NDArray[np.f
     columns = min(width, size - 1, information.nnz)
     if not columns:
         return np.zeros((size, 0), np.float32)
-    start = np.random.default_rng(seed).normal(size=size)
-    left, strength, _ = svds(information, columns, v0=start)
-    vectors = left[:, ::-1] * np.sqrt(strength[::-1])
+    # Left singular vectors as eigenvectors: svds restarts from coins of its own where items fall apart into worlds.
+    squared = LinearOperator((size, size), lambda vector: information @ (information.T @ vector), dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    strength, left = eigsh(squared, columns, v0=rng.normal(size=size), rng=rng)
+    vectors = left[:, ::-1] * strength[::-1].clip(0) ** 0.25  # the square root of a singular value
     return (vectors * (INITIAL_DEVIATION / max(float(vectors.std()), 1e-12))).astype(np.float32)
 
 
