@@ -234,7 +234,7 @@ class Compression(Section, frozen=True):
     steps: Annotated[int, Meta(ge=1, le=1_000_000, description="batches of 256 examples")] = 450
     item_codes: Annotated[
         Literal["auto", "on", "off"],
-        Meta(description="store items as codes of a few bytes and search them in lists; auto: from 20,000 items on"),
+        Meta(description="store items as codes of a few bytes and search them in lists; auto: from 50,000 items on"),
     ] = "auto"
     code_bytes: Annotated[int, Meta(ge=1, le=64, description="of an item's code, a divisor of the model's width")] = 16
     warm_start_steps: Annotated[int, Meta(ge=1, le=1_000_000, description="of the next bundle, on newer weeks")] = 100
