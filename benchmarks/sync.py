@@ -45,7 +45,6 @@ class Server:
         settings = ServerSettings(
             database_url=database_url,
             secret_key=os.urandom(32),
-            staff_token="the staff of a benchmark",
             identity_key=key,
             identity_audience=AUDIENCE,
             repository=str(folder / "repository"),

@@ -53,7 +53,7 @@ def signed_bytes(method: str, path: str, challenge: str, body: bytes) -> bytes:
 class EnrolRequest(msgspec.Struct, frozen=True, kw_only=True):
     public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # raw Ed25519
     role: DeviceRole = DeviceRole.PHONE
-    staff_token: str | None = None  # a till enrols with the staff's ingest token
+    staff_token: str | None = None  # a device of the shop enrols with a staff token that has the role `ingest`
 
 
 class EnrolResponse(msgspec.Struct, frozen=True, kw_only=True):

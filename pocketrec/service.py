@@ -5,6 +5,7 @@ from pathlib import Path
 from contracts.project import Project
 from pocketrec.run_directory import RunDirectory
 from sync_server.settings import ServerSettings
+from sync_server.staff import Member, Role, token_digest
 
 DATABASE = "sync.sqlite"
 SERVER_KEY, SERVER_KEY_BYTES = "server.key", 32  # what the server's workers share
@@ -13,7 +14,7 @@ IDENTITY_KEY, IDENTITY_KEY_BYTES = "identity.key", 32  # raw Ed25519 private key
 
 
 def staff_token(run: RunDirectory) -> str:
-    """What a till of this run enrols with."""
+    """The token of the run's own staff, with every role; a till of the run enrols with it."""
     return run.secret(STAFF_TOKEN, STAFF_TOKEN_BYTES).hex()
 
 
@@ -47,7 +48,7 @@ def server_settings(
     return ServerSettings(
         database_url=database_url or f"sqlite:///{(folder / DATABASE).resolve()}",
         secret_key=run.secret(SERVER_KEY, SERVER_KEY_BYTES),
-        staff_token=staff_token(run),
+        staff={"run": Member(token_sha256=token_digest(staff_token(run)), roles=frozenset(Role))},
         identity_key=identity_key or _public_half(own_identity_key(run)),
         identity_audience=project.project.name,
         repository=str((repository or run.repository).resolve()),

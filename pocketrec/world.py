@@ -137,7 +137,7 @@ def serving(settings: ServerSettings, file: Path) -> Iterator[str]:
     """A sync server in a process of its own, on loopback, that ends with the block; yields its address.
 
     Args:
-        file: receives the settings, readable by its owner only: they hold the staff's token.
+        file: receives the settings, readable by its owner only: they hold the server's key.
 
     Raises:
         CheckFailed: if the server does not start; what it said is on standard error.

@@ -41,7 +41,7 @@ def create_app(settings: ServerSettings) -> Litestar:
     async def opened_store(app: Litestar) -> AsyncIterator[None]:
         store = await asyncio.to_thread(open_store, settings.database_url, settings.clock())
         app.state.store, app.state.device_keys = store, devices.Keys(store)
-        app.state.challenges = challenges
+        app.state.challenges, app.state.settings = challenges, settings
         app.state.turns = GroupCommit(partial(sync_together, store, settings))
         try:
             yield
@@ -66,7 +66,7 @@ def create_app(settings: ServerSettings) -> Litestar:
 
         def work() -> Response:
             wanted = decode(body.decoded(settings.max_decoded_bytes), EnrolRequest, body.format)
-            return answer(devices.enrol(store, challenges, wanted, settings.staff_token), request, body.format)
+            return answer(devices.enrol(store, challenges, wanted, settings.staff), request, body.format)
 
         return await asyncio.to_thread(work)
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
@@ -17,6 +16,7 @@ from contracts.identity import DeviceRole
 from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse, signed_bytes
 from sync_server.bulk import update_rows
 from sync_server.challenges import Challenges
+from sync_server.staff import Role, Staff, actor
 from sync_server.store import Store
 from sync_server.tables import devices
 from sync_server.turn import Turn
@@ -33,19 +33,18 @@ class Device:
     owner_id: int | None  # the current owner, as last proven
 
 
-def enrol(store: Store, challenges: Challenges, request: EnrolRequest, staff_token: str) -> EnrolResponse:
+def enrol(store: Store, challenges: Challenges, request: EnrolRequest, staff: Staff) -> EnrolResponse:
     """Enrol a device's key.
 
     A key that is enrolled already keeps its device and gets a new epoch: whoever enrols again has lost track of what
     it sent.
 
     Raises:
-        AuthenticationError: if a till does not show the staff's token.
-        PermissionDenied: if the key is enrolled in another role.
+        AuthenticationError: if a device of the shop does not show a token of the staff.
+        PermissionDenied: if that token lacks the role `ingest`, or the key is enrolled in another role.
     """
-    shown = (request.staff_token or "").encode()
-    if request.role is DeviceRole.TILL and not hmac.compare_digest(shown, staff_token.encode()):
-        raise AuthenticationError("a till enrols with the staff's ingest token: send it as staff_token")
+    if request.role is not DeviceRole.PHONE:
+        actor(staff, request.staff_token, Role.INGEST)
     with store.write() as connection:
         known = connection.execute(select(devices).where(devices.c.public_key == request.public_key)).one_or_none()
         if known is None:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from contracts.errors import ConfigError
 from contracts.sync import MAX_BODY_BYTES, MAX_DECODED_BYTES
 from sync_server.clock import Clock, FileClock, SystemClock
+from sync_server.staff import Member
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,10 +17,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     database_url: str  # SQLAlchemy's, for instance sqlite:////var/lib/pocketrec/sync.sqlite
     secret_key: Annotated[bytes, Meta(min_length=32)]  # the server's own, shared by its workers; of challenges
-    staff_token: Annotated[str, Meta(min_length=16)]  # lets a till enrol
     identity_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # the identity provider's raw Ed25519 public key
     identity_audience: str  # the `aud` that its tokens must name
     repository: str  # folder of the TUF repository with metadata/ and targets/; also tells the newest bundle
+    staff: dict[str, Member] = {}  # by name, see `sync_server.staff`; without any no till can enrol
     repository_path: Annotated[str, Meta(pattern="^/[a-z0-9_-]+$")] = "/repository"  # where it is served
     clock_file: str | None = None  # read the time from this file (see FileClock) instead of the machine's clock
     max_body_bytes: Annotated[int, Meta(ge=1024)] = MAX_BODY_BYTES

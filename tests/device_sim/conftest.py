@@ -30,6 +30,7 @@ from contracts.summary import History
 from device_sim.clock import FleetTime
 from device_sim.identity_provider import IdentityProvider
 from device_sim.runtime import Runtime
+from sync_server.staff import token_digest
 
 ITEMS, LENGTH, CANDIDATES, WIDTH, TARGETS, NEGATIVES = 50, 16, 10, 8, 4, 12
 STAFF_TOKEN = "the staff's token of the tests"
@@ -224,7 +225,7 @@ class Server:
         settings = {
             "database_url": f"sqlite:///{self.database}",
             "secret_key": bytes(32),
-            "staff_token": STAFF_TOKEN,
+            "staff": {"tests": {"token_sha256": token_digest(STAFF_TOKEN), "roles": ["ingest"]}},
             "identity_key": self.identity_provider.public_key,
             "identity_audience": AUDIENCE,
             "repository": str(self.repository),

@@ -35,7 +35,7 @@ class Phone:
             store,
             Challenges(settings.secret_key),
             EnrolRequest(public_key=secrets.token_bytes(32)),
-            settings.staff_token,
+            settings.staff,
         )
         self._owner = f"anonymous:{self._device.device_id}"
         self.receipts: list[RoundReceipt] = []
@@ -105,7 +105,6 @@ def fleet(tmp_path: Path, store_url: str) -> Iterator[Fleet]:
     settings = ServerSettings(
         database_url=store_url,
         secret_key=secrets.token_bytes(32),
-        staff_token="a staff token of the tests",
         identity_key=secrets.token_bytes(32),
         identity_audience="tests",
         repository=str(tmp_path / "repository"),

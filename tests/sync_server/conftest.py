@@ -34,10 +34,13 @@ from sync_server.challenges import Challenges
 from sync_server.clock import MILLISECONDS
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import SqlStore, open_store
+from sync_server.staff import Member, Role, token_digest
 from sync_server.sync import sync
 
 AUDIENCE = "shop"
-STAFF_TOKEN = "a-staff-token-of-the-tests"
+STAFF_TOKEN = "a-staff-token-of-the-tests"  # with every role
+STAFF = [("everything", STAFF_TOKEN, frozenset(Role))]
+STAFF += [(f"only-{role}", f"a-token-for-{role}-alone", frozenset({role})) for role in Role]
 START_MS = 1_700_000_000_000 - 1_700_000_000_000 % 3_600_000  # on the hour
 
 
@@ -88,7 +91,7 @@ class LocalWire:
         self._store, self._settings = store, settings
 
     def enrol(self, request: EnrolRequest) -> EnrolResponse:
-        return devices.enrol(self._store, Challenges(self._settings.secret_key), request, self._settings.staff_token)
+        return devices.enrol(self._store, Challenges(self._settings.secret_key), request, self._settings.staff)
 
     def sync(self, device_id: str, request: SyncRequest, format: str) -> SyncResponse:
         return sync(self._store, self._settings, device_id, request, format)
@@ -189,7 +192,7 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
     defaults: dict[str, Any] = {
         "database_url": database_url,
         "secret_key": b"a secret of the tests, 32 bytes.",
-        "staff_token": STAFF_TOKEN,
+        "staff": {name: Member(token_sha256=token_digest(token), roles=roles) for name, token, roles in STAFF},
         "identity_key": provider.public_key,
         "identity_audience": AUDIENCE,
         "repository": str(folder / "repository"),

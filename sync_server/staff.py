@@ -1,0 +1,70 @@
+"""Who of the staff may do what.
+
+A member of the staff is a name with a token and some roles. The server's settings hold only each token's SHA-256:
+tokens are long and random, so that nobody finds one by trying, and whoever reads the settings cannot act as staff. The
+name is what the audit log calls who did something.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from contracts.errors import AuthenticationError, PermissionDenied
+
+if TYPE_CHECKING:
+    from litestar import Request
+
+SCHEME = "Bearer"  # RFC 6750
+
+
+class Role(StrEnum):
+    INGEST = "ingest"  # enrol and revoke the shop's devices: tills, web shops, kiosks
+    READ = "read"  # look at people's profiles, and at the fleet's health
+    ERASE = "erase"  # export, erase, unmerge and decide for people
+    PUBLISH = "publish"  # say which bundles are offered to phones
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One name in the settings' `staff`."""
+
+    token_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # see `token_digest`
+    roles: frozenset[Role]
+
+
+Staff = Mapping[str, Member]
+"""By name."""
+
+
+def token_digest(token: str) -> str:
+    """What the settings hold of a token: SHA-256 in hexadecimal, as `printf %s "$TOKEN" | sha256sum` says."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def actor(staff: Staff, token: str | None, role: Role) -> str:
+    """The name of who holds a token, if they have a role.
+
+    Raises:
+        AuthenticationError: if nobody holds the token.
+        PermissionDenied: if whoever does lacks the role.
+    """
+    shown = token_digest(token or "")
+    # All are compared, each in constant time: how long it takes says nothing about who is staff.
+    found = [name for name, member in staff.items() if hmac.compare_digest(shown, member.token_sha256)]
+    if not token or not found:
+        raise AuthenticationError(f"the staff token is missing or unknown: show one with the role {role}")
+    if role not in staff[found[0]].roles:
+        raise PermissionDenied(f"{found[0]} lacks the role {role}: ask who runs this server for it")
+    return found[0]
+
+
+def require(request: "Request", role: Role) -> str:
+    """The name of who sends a request with `Authorization: Bearer <token>`; errors as `actor`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != SCHEME.lower():
+        raise AuthenticationError(f"send the header Authorization: {SCHEME} <token of the staff, with the role {role}>")
+    return actor(request.app.state.settings.staff, token.strip(), role)
