@@ -1,12 +1,14 @@
-"""`python -m sync_server --settings FILE.json`: a server for other programs to start."""
+"""`python -m sync_server --settings FILE.json [audit]`: a server for other programs to start, and its upkeep."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from contracts.errors import PocketrecError
+from sync_server import audit_log
 from sync_server.serve import serve
-from sync_server.settings import load_settings
+from sync_server.settings import ServerSettings, load_settings
+from sync_server.sql_store import open_store
 
 
 def main() -> int:
@@ -15,13 +17,29 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--workers", type=int, default=1)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="without one, requests are answered")
+    audit = commands.add_parser("audit", help="check the audit log and print its head, to be noted elsewhere")
+    audit.add_argument("--noted", metavar="NUMBER:HASH", help="a head noted earlier, over which the log must lead")
     options = parser.parse_args()
     try:
-        serve(load_settings(options.settings), options.host, options.port, options.workers)
+        settings = load_settings(options.settings)
+        if options.command == "audit":
+            _audit(settings, options.noted)
+        else:
+            serve(settings, options.host, options.port, options.workers)
     except PocketrecError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _audit(settings: ServerSettings, noted: str | None) -> None:
+    before = None if noted is None else audit_log.read_head(noted)
+    store = open_store(settings.database_url, settings.clock())
+    try:
+        print(audit_log.verify(store, before))
+    finally:
+        store.close()
 
 
 if __name__ == "__main__":

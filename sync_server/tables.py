@@ -196,3 +196,15 @@ round_tasks = Table(
     Column("answered_at", BigInteger),
     UniqueConstraint("round_id", "person_id"),
 )
+
+audit_log = Table(  # rows are only ever added: triggers refuse the rest
+    "audit_log",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3 ...
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("handle", String(32), nullable=False, index=True),  # of a person or an owner; empty: about nobody
+    Column("detail", Text, nullable=False),  # JSON
+    Column("hash", LargeBinary(32), nullable=False),
+)
