@@ -19,13 +19,13 @@ from contracts.sync import BundleOffer, VerdictKind
 from device_sim.cache import DEFAULT_CAPACITY
 from device_sim.client import SyncReport
 from device_sim.clock import DeviceClock
-from device_sim.context import ANYTHING
 from device_sim.device import Device, Happening
 from device_sim.examples import examples_of
 from device_sim.history import current_summary
-from device_sim.recommender import Recommendation, Recommender, check_bundle
 from device_sim.trainer import Trainer
 from device_sim.updater import BundleUpdater, Update
+from export.inference.context import ANYTHING
+from export.inference.recommender import Recommendation, Recommender, check_bundle
 from export.verify import read_manifest
 
 

@@ -9,7 +9,7 @@ from contracts.bundle import TRAINABLE_TFLITE, Manifest
 from contracts.errors import WireError
 from contracts.rounds import RoundTask
 from device_sim.examples import Example
-from device_sim.runtime import load_interpreter, load_signature, padded
+from export.inference.runtime import load_interpreter, load_signature, padded
 
 
 class Trainer:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.bundle import TRAINABLE_TFLITE
-from device_sim.runtime import load_interpreter
 from device_sim.trainer import Trainer
+from export.inference.runtime import load_interpreter
 from export.runtimes import THREADS, Feed, Ranked
 from export.verify import read_manifest
 from federated.gate import GateDecision, decide

@@ -175,7 +175,7 @@ def _parity(
 
 def _check_adapter(model: "DeviceModel", path: Path) -> None:
     """Raises CheckFailed unless get_weights of the trainable artifact returns the float adapter bit for bit."""
-    from device_sim.runtime import load_interpreter
+    from export.inference.runtime import load_interpreter
 
     found = load_interpreter(path).get_signature_runner("get_weights")(ask=np.int32(0))
     for name, value in model.adapter_values().items():

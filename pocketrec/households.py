@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from contracts.events import EVENT_CODES, EventType
-from device_sim.context import SEGMENT
 from device_sim.plan import Basket, FleetPlan, Household, Line
+from export.inference.context import SEGMENT
 from training.prepared import Prepared
 from training.segments import Segments
 

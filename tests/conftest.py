@@ -1,25 +1,33 @@
 """Fixtures that more than one folder's tests build on."""
 
 import hashlib
+import runpy
 import socket
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
 
 from contracts import codec
 from contracts.bundle import (
+    CATALOGUE,
     CORE_ML,
+    GOLDENS,
     MANIFEST,
     REQUIRED_FILES,
+    TFLITE,
     ArtifactQuality,
     FileEntry,
+    GoldenAnswer,
+    Goldens,
     Manifest,
     PrivacyStatement,
     Provenance,
 )
+from contracts.summary import History
 
 settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
 settings.load_profile("untimed")
@@ -103,3 +111,48 @@ def write_bundle() -> WriteBundle:
         return manifest
 
     return write
+
+
+WriteModelBundle = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def write_model_bundle(write_bundle, tmp_path_factory) -> WriteModelBundle:
+    """Write a bundle that recommends and trains: `write_model_bundle(directory, version, files, **manifest_fields)`."""
+    tiny = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("tiny_model.py"))))
+    models, catalogue = tiny.models(), tiny.catalogue_bytes(tmp_path_factory.mktemp("catalogue") / CATALOGUE)
+    fields = {
+        "items": tiny.ITEMS,
+        "history_length": tiny.LENGTH,
+        "candidates": tiny.CANDIDATES,
+        "context": tiny.CONTEXT,
+        "signatures": tiny.signatures(),
+        "adapter": {"bias": (tiny.ITEMS + 1,), "scale": (tiny.WIDTH,)},
+    }
+
+    def goldens(directory: Path) -> bytes:
+        from export.inference.runtime import Runtime
+
+        runtime = Runtime(directory, write_bundle(directory, 1, models | {CATALOGUE: catalogue}, **fields))
+        answers = []
+        for golden in tiny.GOLDEN_HISTORIES:
+            ranking = runtime.recommend(
+                History(golden.items, golden.events, golden.counts, golden.ages), golden.context
+            )
+            answers.append(GoldenAnswer(ranking.items, ranking.scores))
+        return codec.encode(Goldens(histories=tiny.GOLDEN_HISTORIES, answers={TFLITE: tuple(answers)}, tolerance=1e-3))
+
+    golden_bytes = goldens(tmp_path_factory.mktemp("goldens"))
+
+    def write(directory: Path, version: int = 1, files: dict[str, bytes] | None = None, **changed: object) -> Path:
+        contents = models | {CATALOGUE: catalogue, GOLDENS: golden_bytes} | (files or {})
+        write_bundle(directory, version, contents, **(fields | changed))
+        return directory
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def model_bundle(write_model_bundle, tmp_path_factory) -> Path:
+    """A bundle that recommends and trains; not to be changed."""
+    return write_model_bundle(tmp_path_factory.mktemp("bundle"))

@@ -37,8 +37,8 @@ def verify(
     from contracts.bundle import GOLDENS, TFLITE, Goldens
     from contracts.codec import decode
     from contracts.errors import RollbackError
-    from device_sim.goldens import check_goldens
-    from device_sim.runtime import Runtime
+    from export.inference.goldens import check_goldens
+    from export.inference.runtime import Runtime
     from export.keys import PUBLIC_KEY, load_public_key
     from export.verify import read_manifest, verify_bundle, verify_signature
     from pocketrec.output import emit

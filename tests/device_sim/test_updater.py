@@ -15,8 +15,8 @@ import pytest
 from contracts.bundle import TFLITE, Manifest
 from contracts.errors import BundleError, GoldenError, IntegrityError, RollbackError, SignatureError
 from contracts.sync import BundleOffer
-from device_sim.recommender import check_bundle
 from device_sim.updater import BundleUpdater
+from export.inference.recommender import check_bundle
 from export.repository import publish, trusted_root
 from export.verify import verify_bundle
 

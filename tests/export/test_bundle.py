@@ -19,11 +19,11 @@ from contracts.rounds import RoundTask
 from contracts.summary import History
 from contracts.sync import BundleOffer
 from device_sim.examples import Example
-from device_sim.recommender import Recommender, check_bundle
 from device_sim.trainer import Trainer
 from device_sim.updater import BundleUpdater
 from export.bundle import build_bundle
 from export.catalogue import CatalogueContents
+from export.inference.recommender import Recommender, check_bundle
 from export.keys import PUBLIC_KEY, create_keys, load_public_key, sign_manifest
 from export.repository import publish, trusted_root
 from export.verify import read_manifest, verify_bundle, verify_signature

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import BundleError
-from device_sim.catalogue import Catalogue
 from export.catalogue import EVERYONE, CatalogueContents, CatalogueItem, _wiped, write_catalogue
+from export.inference.catalogue import Catalogue
 
 names = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1)
 ids = st.lists(names, min_size=1, max_size=20, unique=True)

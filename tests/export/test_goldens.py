@@ -9,9 +9,9 @@ from contracts import codec
 from contracts.bundle import CORE_ML, GOLDENS, ONNX, TFLITE, TRAINABLE_TFLITE, Goldens
 from contracts.errors import GoldenError
 from contracts.events import EVENT_CODES
-from device_sim.goldens import check_answers, check_goldens
-from device_sim.runtime import Ranking, Runtime
 from export.goldens import TOLERANCE_FLOOR, feed_of, make_goldens, synthetic_histories
+from export.inference.goldens import check_answers, check_goldens
+from export.inference.runtime import Ranking, Runtime
 from export.runtimes import ModuleEvaluator, open_evaluator
 from export.verify import read_manifest
 

@@ -11,9 +11,9 @@ import pytest
 from contracts.bundle import CATALOGUE, WISHES
 from contracts.events import EVENT_CODES, EventType
 from contracts.project import Columns, Data, Fleet, Project, Protocol, Split
-from device_sim.catalogue import Catalogue
-from device_sim.context import SEGMENT
 from export.catalogue import write_catalogue
+from export.inference.catalogue import Catalogue
+from export.inference.context import SEGMENT
 from export.runtimes import Feed, Ranked
 from pocketrec.artifact_quality import Task, evaluate_artifacts, test_task
 from pocketrec.bundling import catalogue_contents

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.bundle import WISH, WISHES
-from device_sim.context import HOUR_OF_WEEK, SEGMENT, encode_context, hour_of_week
+from export.inference.context import HOUR_OF_WEEK, SEGMENT, encode_context, hour_of_week
 from training.context import DEVICE_CLASSES, context_fields, context_of
 from training.segments import Segments
 

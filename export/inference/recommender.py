@@ -10,10 +10,10 @@ from contracts import codec
 from contracts.bundle import CATALOGUE, GOLDENS, WISH, Goldens, Manifest
 from contracts.errors import BundleError, WireError
 from contracts.summary import HOUR_MS, Summary, history_of, item_activities
-from device_sim.catalogue import EVERYONE, Catalogue
-from device_sim.context import ANYTHING, HOUR_OF_WEEK, SEGMENT, encode_context, hour_of_week
-from device_sim.goldens import check_goldens
-from device_sim.runtime import Runtime
+from export.inference.catalogue import EVERYONE, Catalogue
+from export.inference.context import ANYTHING, HOUR_OF_WEEK, SEGMENT, encode_context, hour_of_week
+from export.inference.goldens import check_goldens
+from export.inference.runtime import Runtime
 
 
 class Recommendation(msgspec.Struct, frozen=True):

@@ -12,11 +12,11 @@ from contracts.bundle import CATALOGUE, TFLITE, GoldenAnswer, Goldens, Signature
 from contracts.errors import BundleError, GoldenError, InputError
 from contracts.events import EVENT_CODES, Event, EventType
 from contracts.summary import EMPTY, HOUR_MS, History, summarize
-from device_sim.catalogue import Catalogue
-from device_sim.context import encode_context, hour_of_week
-from device_sim.goldens import check_answers, difference_of
-from device_sim.recommender import Recommender, check_bundle
-from device_sim.runtime import Ranking, Runtime, padded
+from export.inference.catalogue import Catalogue
+from export.inference.context import encode_context, hour_of_week
+from export.inference.goldens import check_answers, difference_of
+from export.inference.recommender import Recommender, check_bundle
+from export.inference.runtime import Ranking, Runtime, padded
 from export.verify import read_manifest, verify_bundle
 
 NOW_MS = 1_490_000_000_000

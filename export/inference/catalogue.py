@@ -4,8 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from contracts.errors import BundleError
-
-EVERYONE = ""  # the segment that holds the popularity over all people
+from export.catalogue import EVERYONE
 
 
 class Catalogue:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contracts.bundle import TFLITE, GoldenAnswer, GoldenHistory, Goldens
 from contracts.errors import GoldenError
 from contracts.summary import History
-from device_sim.runtime import Ranking, Runtime
+from export.inference.runtime import Ranking, Runtime
 
 
 def check_goldens(runtime: Runtime, goldens: Goldens) -> None:
