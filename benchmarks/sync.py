@@ -48,6 +48,8 @@ class Server:
             identity_key=key,
             identity_audience=AUDIENCE,
             repository=str(folder / "repository"),
+            enrolments_per_address_and_hour=10**6,
+            phone_rate=None,  # one phone stands for many
         )
         file = folder / "settings.json"
         file.write_bytes(msgspec.json.encode(settings))

@@ -65,6 +65,22 @@ class LimitError(WireError):
     http_status = 413
 
 
+class TooManyError(LimitError):
+    """More was asked for within a time than the named limit allows."""
+
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s  # when it is worth another try
+
+
+class UnknownError(WireError):
+    """What a message names is not there."""
+
+    http_status = 404
+
+
 class AuthenticationError(InputError):
     """A device, an identity token or a staff token could not be verified."""
 

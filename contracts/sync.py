@@ -3,8 +3,10 @@
 A device is enrolled first with `POST /v1/devices`. Every later request is signed with the device's own Ed25519 key:
 the header `Authorization: PocketrecDevice <device_id>.<challenge>.<base64url signature>` signs `signed_bytes`, among
 them the body as sent, after compression. The challenge is the newest that the server gave: every answer to a device
-carries the next one in the header `Pocketrec-Challenge`, a 401 too: sign again with that. An answer is in the request's
-format wherever that can hold it: read it by its own content type. A `Problem` is always JSON.
+carries the next one in the header `Pocketrec-Challenge`, a 401 too: sign again with that. A server that asks for a
+platform's attestation answers an enrolment without one in the same way: attest that challenge and enrol again. An
+answer is in the request's format wherever that can hold it: read it by its own content type. A `Problem` is always
+JSON; a 429 says in `Retry-After` when to come back.
 """
 
 from enum import StrEnum
@@ -25,6 +27,9 @@ CHALLENGE_HEADER = "Pocketrec-Challenge"
 MAX_EVENTS = 500  # events of one request
 MAX_BODY_BYTES = 4 * 2**20  # as sent
 MAX_DECODED_BYTES = 16 * 2**20  # after decompression
+MAX_RANGES = 10_000  # held, and dropped, of one request; the lowest first
+MAX_TOKENS = 8  # identity tokens of one request
+MAX_CONSENTS = 64  # decisions of one request
 SEND_ORDER: tuple[EventType, ...] = (  # what a device with little network sends first; consent always travels
     EventType.PURCHASE,
     EventType.REFUND,
@@ -53,6 +58,8 @@ def signed_bytes(method: str, path: str, challenge: str, body: bytes) -> bytes:
 class EnrolRequest(msgspec.Struct, frozen=True, kw_only=True):
     public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # raw Ed25519
     role: DeviceRole = DeviceRole.PHONE
+    challenge: str = ""  # as a 401 gave it, where the server asks for an attestation
+    attestation: Annotated[bytes, Meta(max_length=64 * 1024)] = b""  # the platform's word, over that challenge
     staff_token: str | None = None  # a device of the shop enrols with a staff token that has the role `ingest`
 
 
@@ -61,6 +68,13 @@ class EnrolResponse(msgspec.Struct, frozen=True, kw_only=True):
     epoch: Count
     generation: Identity  # of the store; a restored backup has a new one
     challenge: str = ""  # to sign the first request with
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers `POST /v1/devices/{device_id}/revocation`, which staff send with the role `ingest`."""
+
+    device_id: Identity
+    revoked_at: Count  # milliseconds since 1970, the server's clock
 
 
 class SeqRange(msgspec.Struct, frozen=True, array_like=True):
@@ -85,11 +99,15 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     events: Annotated[
         tuple[msgspec.Raw, ...], Meta(max_length=MAX_EVENTS)
     ] = ()  # each an Event; one bad event is quarantined alone
-    held: tuple[SeqRange, ...] = ()  # created and kept on the device, not in this request
-    dropped: tuple[Dropped, ...] = ()
+    held: Annotated[
+        tuple[SeqRange, ...], Meta(max_length=MAX_RANGES)
+    ] = ()  # created and kept on the device, not in this request
+    dropped: Annotated[tuple[Dropped, ...], Meta(max_length=MAX_RANGES)] = ()
     owner: Identity | None = None  # the current owner, whose profile is asked for
-    identity_tokens: Annotated[tuple[str, ...], Meta(max_length=8)] = ()  # proofs of owners, see contracts.identity
-    consents: Annotated[tuple[ConsentFact, ...], Meta(max_length=64)] = ()
+    identity_tokens: Annotated[
+        tuple[str, ...], Meta(max_length=MAX_TOKENS)
+    ] = ()  # proofs of owners, see contracts.identity
+    consents: Annotated[tuple[ConsentFact, ...], Meta(max_length=MAX_CONSENTS)] = ()
     profile_version: Count = 0  # 0: none held
     bundle_version: Count = 0
     accepts_tasks: bool = True  # false on a low battery or a metered network

@@ -14,11 +14,17 @@ class Backoff:
         self._base_s = base_s
         self._cap_s = cap_s
         self._failures = 0
+        self._asked_s = 0.0
+
+    def asked(self, wait_s: float) -> None:
+        """The server asks not to come back before so many seconds have passed."""
+        self._asked_s = wait_s
 
     def failed(self) -> float:
         """Seconds to wait after one more failure."""
         self._failures += 1
-        return self._random.uniform(0, min(self._cap_s, self._base_s * 2.0 ** min(self._failures, 32)))
+        drawn_s = self._random.uniform(0, min(self._cap_s, self._base_s * 2.0 ** min(self._failures, 32)))
+        return self._asked_s + drawn_s
 
     def succeeded(self) -> None:
-        self._failures = 0
+        self._failures, self._asked_s = 0, 0.0

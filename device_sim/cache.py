@@ -17,6 +17,7 @@ from contracts.events import Event, EventKey, EventType
 from contracts.sync import (
     MAX_DECODED_BYTES,
     MAX_EVENTS,
+    MAX_RANGES,
     SEND_ORDER,
     Dropped,
     SeqRange,
@@ -161,10 +162,10 @@ class EventCache:
             return Batch(
                 epoch=epoch,
                 events=tuple(self._unpack(payload, epoch, seq) for seq, payload in rows),
-                held=ranges_of(seq for (seq,) in kept if seq not in sent),
+                held=ranges_of(seq for (seq,) in kept if seq not in sent)[:MAX_RANGES],
                 dropped=tuple(
                     Dropped(range=SeqRange(first, last), counts=_COUNTS.decode(counts))
-                    for first, last, counts in dropped
+                    for first, last, counts in dropped[:MAX_RANGES]
                 ),
                 resent=resent,
             )

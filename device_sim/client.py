@@ -1,6 +1,7 @@
 """The sync client: enrols the device, and does a whole sync in one request."""
 
 import random
+from collections.abc import Callable
 from typing import TypeVar
 
 import httpx
@@ -20,6 +21,7 @@ from contracts.identity import DeviceRole
 from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from contracts.sync import (
     CHALLENGE_HEADER,
+    MAX_CONSENTS,
     MAX_EVENTS,
     BundleOffer,
     EnrolRequest,
@@ -32,7 +34,7 @@ from contracts.sync import (
 from device_sim.backoff import Backoff
 from device_sim.cache import EventCache
 from device_sim.clock import DeviceClock, TimeFix
-from device_sim.consents import MAX_FACTS, ConsentQueue
+from device_sim.consents import ConsentQueue
 from device_sim.database import Database
 from device_sim.device_key import DeviceKey
 from device_sim.profile import HeldProfile
@@ -43,6 +45,8 @@ ROUNDS_PATH = "/v1/rounds"
 _COMPRESSION_LEVEL = 3
 _CHALLENGE, _NO_CHALLENGE = "challenge", b"none"
 T = TypeVar("T")
+Attest = Callable[[str], bytes]
+"""The platform's word, over the device's key and a challenge of the server, that this is the app on a real device."""
 _ERRORS: dict[int, type[InputError]] = {401: AuthenticationError, 403: PermissionDenied, 413: LimitError}
 
 
@@ -76,6 +80,7 @@ class SyncClient:
         content_type: str = "application/msgpack",
         role: DeviceRole = DeviceRole.PHONE,
         staff_token: str | None = None,
+        attest: Attest | None = None,
     ) -> None:
         """
         Args:
@@ -86,6 +91,7 @@ class SyncClient:
             content_type: one of `contracts.codec.FORMATS`.
             role: what the device enrols as.
             staff_token: a till's proof.
+            attest: what the platform offers; a server that asks for an attestation refuses whoever has none.
         """
         self.consents = ConsentQueue(database)
         self.backoff = Backoff(random_state)
@@ -97,6 +103,7 @@ class SyncClient:
         self._content_type = content_type
         self._key = DeviceKey(database)
         self._enrolment = EnrolRequest(public_key=self._key.public_key, role=role, staff_token=staff_token)
+        self._attest = attest
         self._limit = MAX_EVENTS
 
     def enrol(self) -> tuple[tuple[EventKey, EventKey], ...]:
@@ -109,7 +116,16 @@ class SyncClient:
             httpx.TransportError: if no answer came; to enrol again does no harm.
             InputError: if the server refuses.
         """
-        answer = self._post(DEVICES_PATH, self._enrolment, EnrolResponse, signed=False)
+        try:
+            answer = self._post(DEVICES_PATH, self._enrolment, EnrolResponse, signed=False)
+        except AuthenticationError:
+            challenge = self._database.get(_CHALLENGE)
+            if self._attest is None or challenge is None:
+                raise
+            attested = msgspec.structs.replace(
+                self._enrolment, challenge=challenge.decode(), attestation=self._attest(challenge.decode())
+            )
+            answer = self._post(DEVICES_PATH, attested, EnrolResponse, signed=False)
         self.backoff.succeeded()
         with self._database.transaction():
             if answer.device_id != self._cache.device_id:
@@ -134,7 +150,7 @@ class SyncClient:
         while True:
             consents = self.consents.pending()
             # An event must not overtake the decision that lets it be kept.
-            batch = self._cache.next_batch(self._limit if len(consents) < MAX_FACTS else 0)
+            batch = self._cache.next_batch(self._limit if len(consents) < MAX_CONSENTS else 0)
             request = SyncRequest(
                 device_id=self._cache.device_id,
                 epoch=batch.epoch,
@@ -198,28 +214,32 @@ class SyncClient:
     def _post(self, path: str, message: object, answer: type[T], signed: bool = True) -> T:
         body = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(codec.encode(message, self._content_type))
         headers = {"Content-Type": self._content_type, "Accept": self._content_type, "Content-Encoding": "zstd"}
-        response = self._send(path, body, headers) if signed else self._http.post(path, content=body, headers=headers)
+        response = self._send(path, body, headers, signed)
         content_type = response.headers.get("Content-Type", "").partition(";")[0]
         if response.is_success:
             return codec.decode(response.content, answer, content_type)
         raise self._error(response, content_type)
 
-    def _send(self, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        """Send a signed body; where the challenge is too old, once more with the one that the server answers."""
+    def _send(self, path: str, body: bytes, headers: dict[str, str], signed: bool) -> httpx.Response:
+        """Send a body; where the challenge it is signed over is too old, once more with the one that is answered."""
         for _ in range(2):
-            challenge = (self._database.get(_CHALLENGE) or _NO_CHALLENGE).decode()
-            signed = self._key.authorization(self._cache.device_id, "POST", path, challenge, body)
-            response = self._http.post(path, content=body, headers={**headers, "Authorization": signed})
+            if signed:
+                challenge = (self._database.get(_CHALLENGE) or _NO_CHALLENGE).decode()
+                signature = self._key.authorization(self._cache.device_id, "POST", path, challenge, body)
+                headers = {**headers, "Authorization": signature}
+            response = self._http.post(path, content=body, headers=headers)
             newer = response.headers.get(CHALLENGE_HEADER)
             if newer is not None:
                 self._database.put(_CHALLENGE, newer.encode())
-            if response.status_code != 401 or newer is None:
+            if response.status_code != 401 or newer is None or not signed:
                 break
         return response
 
     def _error(self, response: httpx.Response, content_type: str) -> Exception:
         """The contract's error of an answer that is no success."""
         if response.status_code >= 500 or response.status_code == 429:
+            wait_s = response.headers.get("Retry-After", "")
+            self.backoff.asked(int(wait_s) if wait_s.isdigit() else 0)
             return httpx.ReadError(f"the server answers {response.status_code}", request=response.request)
         try:
             detail = codec.decode(response.content, Problem, content_type.replace("problem+", "")).detail

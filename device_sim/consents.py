@@ -4,9 +4,8 @@ from functools import reduce
 
 from contracts import codec
 from contracts.consent import Consent, ConsentFact, Purpose, decide
+from contracts.sync import MAX_CONSENTS
 from device_sim.database import Database
-
-MAX_FACTS = 64  # of one request, as contracts.sync allows
 
 
 class ConsentQueue:
@@ -31,7 +30,7 @@ class ConsentQueue:
         facts = (codec.decode(payload, ConsentFact) for (payload,) in rows)
         return reduce(decide, (fact for fact in facts if (fact.owner, fact.purpose) == (owner, purpose)), received)
 
-    def pending(self, limit: int = MAX_FACTS) -> tuple[ConsentFact, ...]:
+    def pending(self, limit: int = MAX_CONSENTS) -> tuple[ConsentFact, ...]:
         rows = self._database.connection.execute("SELECT payload FROM consent_facts ORDER BY rowid LIMIT ?", (limit,))
         return tuple(codec.decode(payload, ConsentFact) for (payload,) in rows)
 

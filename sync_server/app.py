@@ -14,13 +14,17 @@ from litestar.static_files import create_static_files_router
 from sqlalchemy import select
 
 from contracts.codec import decode, encode
-from contracts.errors import AuthenticationError, PermissionDenied, WireError
+from contracts.errors import AuthenticationError, PermissionDenied, TooManyError, WireError
 from contracts.rounds import RoundUpdate
-from contracts.sync import CHALLENGE_HEADER, EnrolRequest, SyncRequest, SyncResponse
+from contracts.sync import CHALLENGE_HEADER, SyncRequest, SyncResponse
 from sync_server import devices, openapi, rounds, tables
 from sync_server.challenges import Challenges
+from sync_server.enrolment import NotAttested, enrolling
+from sync_server.enrolment_routes import ENROLMENT_ROUTES
 from sync_server.group_commit import GroupCommit
+from sync_server.rates import Rates
 from sync_server.settings import ServerSettings
+from sync_server.signed import challenged, signer
 from sync_server.sql_store import open_store
 from sync_server.store import Store
 from sync_server.sync import Prepared, prepare, sync_together
@@ -33,7 +37,6 @@ _log = logging.getLogger(__name__)
 
 def create_app(settings: ServerSettings) -> Litestar:
     """The service over one store, which is opened (and migrated) when the application starts."""
-    challenges = Challenges(settings.secret_key)
     repository = Path(settings.repository)
     repository.mkdir(parents=True, exist_ok=True)  # phones may sync before the first bundle is published
 
@@ -41,7 +44,8 @@ def create_app(settings: ServerSettings) -> Litestar:
     async def opened_store(app: Litestar) -> AsyncIterator[None]:
         store = await asyncio.to_thread(open_store, settings.database_url, settings.clock())
         app.state.store, app.state.device_keys = store, devices.Keys(store)
-        app.state.challenges, app.state.settings = challenges, settings
+        app.state.challenges, app.state.settings = Challenges(settings.secret_key), settings
+        app.state.enrol, app.state.rates = enrolling(store, settings), Rates(settings.phone_rate, settings.shop_rate)
         app.state.turns = GroupCommit(partial(sync_together, store, settings))
         try:
             yield
@@ -49,26 +53,11 @@ def create_app(settings: ServerSettings) -> Litestar:
             await asyncio.to_thread(app.state.turns.close)
             await asyncio.to_thread(store.close)
 
-    def signed(request: Request, body: Body) -> str:
-        state, header = request.app.state, request.headers.get("authorization")
-        now_ms, path = state.store.now_ms(), request.url.path
-        return devices.authenticate(state.device_keys, challenges, header, request.method, path, body.sent, now_ms)
-
     def read_sync(request: Request, body: Body) -> Prepared:
-        device_id, now_ms = signed(request, body), request.app.state.store.now_ms()
+        state, device = request.app.state, signer(request, body)
         wanted = decode(body.decoded(settings.max_decoded_bytes), SyncRequest, body.format)
-        return prepare(settings, device_id, wanted, body.format, now_ms)
-
-    @post("/v1/devices")
-    async def enrol_device(request: Request) -> Response:
-        store: Store = request.app.state.store
-        body = await read_body(request, settings.max_body_bytes)
-
-        def work() -> Response:
-            wanted = decode(body.decoded(settings.max_decoded_bytes), EnrolRequest, body.format)
-            return answer(devices.enrol(store, challenges, wanted, settings.staff), request, body.format)
-
-        return await asyncio.to_thread(work)
+        state.rates.events(device.device_id, device.role, len(wanted.events))
+        return prepare(settings, device.device_id, wanted, body.format, state.store.now_ms())
 
     @post("/v1/sync")
     async def sync_device(request: Request) -> Response:
@@ -79,7 +68,7 @@ def create_app(settings: ServerSettings) -> Litestar:
         else:
             prepared = read_sync(request, body)
         found: SyncResponse = await request.app.state.turns.sync(prepared)
-        return _challenged(request, answer(found, request, body.format))
+        return challenged(request, answer(found, request, body.format))
 
     @post("/v1/rounds/{task_id:str}")
     async def hand_in(request: Request, task_id: str) -> Response:
@@ -87,11 +76,11 @@ def create_app(settings: ServerSettings) -> Litestar:
         body = await read_body(request, settings.max_body_bytes)
 
         def work() -> Response:
-            signed(request, body)
+            devices.find(store, signer(request, body).device_id)
             update = decode(body.decoded(settings.max_decoded_bytes), RoundUpdate, body.format)
             if update.task_id != task_id:
                 raise WireError("the body names another task than the address: send both the same")
-            return _challenged(request, answer(rounds.submit(store, update), request, body.format))
+            return challenged(request, answer(rounds.submit(store, update), request, body.format))
 
         return await asyncio.to_thread(work)
 
@@ -114,7 +103,7 @@ def create_app(settings: ServerSettings) -> Litestar:
 
     return Litestar(
         [
-            enrol_device,
+            *ENROLMENT_ROUTES,
             sync_device,
             hand_in,
             healthz,
@@ -130,19 +119,15 @@ def create_app(settings: ServerSettings) -> Litestar:
     )
 
 
-def _challenged(request: Request, response: Response) -> Response:
-    """An answer to a device with the challenge for its next request."""
-    device_id = devices.claimed_id(request.headers.get("authorization"))
-    if device_id is not None:
-        state = request.app.state
-        response.headers[CHALLENGE_HEADER] = state.challenges.issue(device_id, state.store.now_ms())
-    return response
-
-
 def _problem_of(request: Request, error: Exception) -> Response:
     """Every error as a Problem; only what nobody foresaw is a 5xx, and is logged."""
     if isinstance(error, (WireError, AuthenticationError, PermissionDenied)):
-        return _challenged(request, problem(error.http_status, str(error)))
+        response = challenged(request, problem(error.http_status, str(error)))
+        if isinstance(error, TooManyError):
+            response.headers["retry-after"] = str(error.retry_after_s)
+        if isinstance(error, NotAttested):
+            response.headers[CHALLENGE_HEADER] = error.challenge
+        return response
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error.status_code, error.detail)
     _log.exception("%s %s failed", request.method, request.url.path, exc_info=error)

@@ -1,22 +1,20 @@
-"""Devices: enrolment, and the signature that every later request carries."""
+"""Devices as they are enrolled, and the signature that every request of theirs carries."""
 
 import base64
 import binascii
-import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from contracts.errors import AuthenticationError, PermissionDenied
 from contracts.identity import DeviceRole
-from contracts.sync import SIGNATURE_SCHEME, EnrolRequest, EnrolResponse, signed_bytes
+from contracts.sync import SIGNATURE_SCHEME, signed_bytes
 from sync_server.bulk import update_rows
 from sync_server.challenges import Challenges
-from sync_server.staff import Role, Staff, actor
 from sync_server.store import Store
 from sync_server.tables import devices
 from sync_server.turn import Turn
@@ -31,51 +29,35 @@ class Device:
     role: DeviceRole
     epoch: int  # the newest one issued
     owner_id: int | None  # the current owner, as last proven
+    revoked: bool = False
 
 
-def enrol(store: Store, challenges: Challenges, request: EnrolRequest, staff: Staff) -> EnrolResponse:
-    """Enrol a device's key.
+@dataclass(frozen=True)
+class Signer:
+    """A device as far as its signature tells."""
 
-    A key that is enrolled already keeps its device and gets a new epoch: whoever enrols again has lost track of what
-    it sent.
+    device_id: str
+    role: DeviceRole
 
-    Raises:
-        AuthenticationError: if a device of the shop does not show a token of the staff.
-        PermissionDenied: if that token lacks the role `ingest`, or the key is enrolled in another role.
-    """
-    if request.role is not DeviceRole.PHONE:
-        actor(staff, request.staff_token, Role.INGEST)
-    with store.write() as connection:
-        known = connection.execute(select(devices).where(devices.c.public_key == request.public_key)).one_or_none()
-        if known is None:
-            device = Device(secrets.token_hex(16), request.role, FIRST_EPOCH, None)
-            row = {"device_id": device.device_id, "role": device.role, "epoch": device.epoch}
-            now = store.now_ms()
-            connection.execute(insert(devices).values(**row, public_key=request.public_key, enrolled_at=now))
-        else:
-            device = _device(known)
-            if device.role is not request.role:
-                raise PermissionDenied(f"this key is enrolled as a {device.role}: enrol a {request.role} with its own")
-            device = issue_epoch(connection, device)
-    return EnrolResponse(
-        device_id=device.device_id,
-        epoch=device.epoch,
-        generation=store.generation,
-        challenge=challenges.issue(device.device_id, store.now_ms()),
-    )
+
+def check(device: Device) -> Device:
+    """The device, which must not have been revoked; raises PermissionDenied."""
+    if device.revoked:
+        raise PermissionDenied(f"device {device.device_id!r} was revoked: ask the staff of the shop")
+    return device
 
 
 def issue_epoch(connection: Connection, device: Device, at_least: int = 0) -> Device:
     """The device with an epoch that nobody holds, nor is below `at_least`."""
     epoch = max(device.epoch + 1, at_least)
     connection.execute(update(devices).where(devices.c.device_id == device.device_id).values(epoch=epoch))
-    return Device(device.device_id, device.role, epoch, device.owner_id)
+    return replace(device, epoch=epoch)
 
 
 def load(connection: Connection, device_ids: Collection[str]) -> dict[str, Device]:
     """Some devices as they are now; they must exist."""
     rows = connection.execute(select(devices).where(devices.c.device_id.in_(sorted(device_ids))))
-    return {row.device_id: _device(row) for row in rows}
+    return {row.device_id: device_of(row) for row in rows}
 
 
 def seen(turn: Turn, users: Iterable[tuple[Device, int | None]]) -> None:
@@ -86,32 +68,43 @@ def seen(turn: Turn, users: Iterable[tuple[Device, int | None]]) -> None:
     update_rows(turn.connection, devices, sorted(rows, key=lambda row: row["device_id"]))
 
 
+def find(store: Store, device_id: str) -> Device:
+    """A device as it is now, for a request that is no sync.
+
+    Raises:
+        PermissionDenied: if it was revoked.
+    """
+    with store.read() as connection:
+        return check(load(connection, {device_id})[device_id])
+
+
 class Keys:
-    """The public keys of devices, each read from the store once: a device never changes its key."""
+    """The public keys and roles of devices, each read from the store once: a device never changes them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: OrderedDict[str, Ed25519PublicKey] = OrderedDict()
+        self._held: OrderedDict[str, tuple[Ed25519PublicKey, DeviceRole]] = OrderedDict()
 
-    def of(self, device_id: str) -> Ed25519PublicKey | None:
+    def of(self, device_id: str) -> tuple[Ed25519PublicKey, DeviceRole] | None:
         """None if no such device is enrolled."""
-        key = self._held.get(device_id)
-        if key is None:
+        held = self._held.get(device_id)
+        if held is None:
+            mine = select(devices.c.public_key, devices.c.role).where(devices.c.device_id == device_id)
             with self._store.read() as connection:
-                raw = connection.execute(select(devices.c.public_key).where(devices.c.device_id == device_id)).scalar()
-            if raw is None:
+                row = connection.execute(mine).one_or_none()
+            if row is None:
                 return None
-            key = Ed25519PublicKey.from_public_bytes(raw)
+            held = Ed25519PublicKey.from_public_bytes(row.public_key), DeviceRole(row.role)
             while len(self._held) >= MAX_HELD_KEYS:
                 self._held.popitem(last=False)
-        self._held[device_id] = key
-        return key
+        self._held[device_id] = held
+        return held
 
 
 def authenticate(
     keys: Keys, challenges: Challenges, authorization: str | None, method: str, path: str, body: bytes, now_ms: int
-) -> str:
-    """The id of the device that signed a request.
+) -> Signer:
+    """The device that signed a request.
 
     Args:
         keys: of the devices of a store.
@@ -125,9 +118,10 @@ def authenticate(
             or the signature wrong.
     """
     device_id, challenge, signature = _credentials(authorization)
-    key = keys.of(device_id)
-    if key is None:
+    held = keys.of(device_id)
+    if held is None:
         raise AuthenticationError(f"device {device_id!r} is not enrolled here: enrol with POST /v1/devices")
+    key, role = held
     challenges.check(challenge, device_id, now_ms)
     try:
         raw = base64.b64decode(signature + "=" * (-len(signature) % 4), altchars=b"-_", validate=True)
@@ -137,7 +131,12 @@ def authenticate(
             f"the signature of device {device_id!r} does not fit this request: sign method, path, challenge and the "
             "body as sent, after compression"
         ) from None
-    return device_id
+    return Signer(device_id, role)
+
+
+def device_of(row: Row) -> Device:
+    """A row of the table `devices`."""
+    return Device(row.device_id, DeviceRole(row.role), row.epoch, row.owner_id, row.revoked_at is not None)
 
 
 def claimed_id(authorization: str | None) -> str | None:
@@ -157,7 +156,3 @@ def _credentials(authorization: str | None) -> tuple[str, str, str]:
             f"send the header Authorization: {SIGNATURE_SCHEME} <device_id>.<challenge>.<base64url signature>"
         )
     return parts[0], parts[1], parts[2]
-
-
-def _device(row: Row) -> Device:
-    return Device(row.device_id, DeviceRole(row.role), row.epoch, row.owner_id)

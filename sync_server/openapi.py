@@ -18,33 +18,37 @@ from contracts.sync import (
     EnrolRequest,
     EnrolResponse,
     Problem,
+    Revocation,
     SyncRequest,
     SyncResponse,
 )
 
 PROBLEM_TYPE = "application/problem+json"  # RFC 9457
 _PREFIX = "#/components/schemas/"
-_TYPES = (EnrolRequest, EnrolResponse, SyncRequest, SyncResponse, RoundUpdate, RoundReceipt, Event, Problem)
+STAFF_SCHEME = "Staff"
+_TYPES = (EnrolRequest, EnrolResponse, Revocation, SyncRequest, SyncResponse, RoundUpdate, RoundReceipt, Event, Problem)
 
 
 def document(repository_path: str) -> dict[str, Any]:
     """The whole description, as the JSON object that `/schema` answers."""
     _, schemas = msgspec.json.schema_components(_TYPES, ref_template=_PREFIX + "{name}")
     schemas["SyncRequest"]["properties"]["events"]["items"] = {"$ref": _PREFIX + Event.__name__}
-    task_id = {"name": "task_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    file = {"name": "file", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "pocketrec sync server", "version": version("pocketrec")},
         "paths": {
-            "/v1/devices": {"post": _post("Enrol a device's key", EnrolRequest, EnrolResponse, signed=False)},
+            "/v1/devices": {"post": _enrolment()},
+            "/v1/devices/{device_id}/revocation": {
+                "parameters": [_path("device_id")],
+                "post": _post("Revoke a device; needs the role `ingest`", None, Revocation, by=STAFF_SCHEME),
+            },
             "/v1/sync": {"post": _post("A whole sync in one request", SyncRequest, SyncResponse)},
             "/v1/rounds/{task_id}": {
-                "parameters": [task_id],
+                "parameters": [_path("task_id")],
                 "post": _post("Hand in the update of a federated round", RoundUpdate, RoundReceipt),
             },
             f"{repository_path}/{{file}}": {
-                "parameters": [file],
+                "parameters": [_path("file")],
                 "get": _get("A file of the TUF repository", {"application/octet-stream": {}}),
             },
             "/healthz": {"get": _get("The process answers", {"application/json": {}})},
@@ -62,31 +66,63 @@ def document(repository_path: str) -> dict[str, Any]:
                     f"challenge is the newest that an answer carried in the header `{CHALLENGE_HEADER}`, and the "
                     "signature is over five lines: the scheme, the method, the path, the challenge, and the SHA-256 of "
                     "the body as sent, in hexadecimal",
-                }
+                },
+                STAFF_SCHEME: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "a token of the staff; the operation's summary names the role that it needs",
+                },
             },
         },
     }
 
 
-def _post(summary: str, takes: type, answers: type, *, signed: bool = True) -> dict[str, Any]:
-    operation = {
-        "summary": summary,
-        "requestBody": {"required": True, "content": _content(takes)},
-        "responses": _responses(_content(answers)),
+def _enrolment() -> dict[str, Any]:
+    operation = _post("Enrol a device's key", EnrolRequest, EnrolResponse, by=None)
+    said = {
+        "401": "a device of the shop without a token of the staff, or a device without an attestation where the server "
+        f"asks for one: attest the challenge in the header `{CHALLENGE_HEADER}`",
+        "403": "the token lacks the role `ingest`, or the attestation is refused, or the device was revoked",
+        "429": "the quota of this address, or of who lets the device in, is used up for this hour",
     }
-    return operation | {"security": [{SIGNATURE_SCHEME: []}]} if signed else operation
+    for status, description in said.items():
+        operation["responses"][status] = operation["responses"]["default"] | {"description": description}
+    return operation
+
+
+def _post(summary: str, takes: type | None, answers: type, *, by: str | None = SIGNATURE_SCHEME) -> dict[str, Any]:
+    """An operation.
+
+    Args:
+        takes: the body's type; None where there is none.
+        answers: the answer's type.
+        by: who may ask, one of the security schemes; None for everybody.
+    """
+    operation: dict[str, Any] = {"summary": summary, "responses": _responses(_content(answers), by, takes is not None)}
+    if takes is not None:
+        operation["requestBody"] = {"required": True, "content": _content(takes)}
+    return operation | ({"security": [{by: []}]} if by else {})
 
 
 def _get(summary: str, content: dict[str, Any]) -> dict[str, Any]:
-    return {"summary": summary, "responses": _responses(content)}
+    return {"summary": summary, "responses": _responses(content, None, False)}
 
 
-def _responses(content: dict[str, Any]) -> dict[str, Any]:
+def _responses(content: dict[str, Any], by: str | None, takes_body: bool) -> dict[str, Any]:
+    said = {"default": "not done; the detail says what to do"}
+    if takes_body:
+        said |= {"400": "the body is malformed", "413": "the body is beyond the limit that the detail names"}
+    if by:
+        said |= {"401": "nobody has proven who asks", "403": "who asks may not do this"}
+    if by == SIGNATURE_SCHEME:
+        said["429"] = "the device asks too often: `Retry-After` says when to come back"
     problem = {PROBLEM_TYPE: {"schema": {"$ref": _PREFIX + Problem.__name__}}}
-    return {
-        "200": {"description": "done", "content": content},
-        "default": {"description": "not done; the detail says what to do", "content": problem},
-    }
+    problems = {status: {"description": description, "content": problem} for status, description in said.items()}
+    return {"200": {"description": "done", "content": content}} | problems
+
+
+def _path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _content(type_: type) -> dict[str, Any]:

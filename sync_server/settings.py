@@ -9,6 +9,7 @@ from msgspec import Meta
 from contracts.errors import ConfigError
 from contracts.sync import MAX_BODY_BYTES, MAX_DECODED_BYTES
 from sync_server.clock import Clock, FileClock, SystemClock
+from sync_server.rates import Rate
 from sync_server.staff import Member
 
 
@@ -19,6 +20,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     secret_key: Annotated[bytes, Meta(min_length=32)]  # the server's own, shared by its workers; of challenges
     identity_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # the identity provider's raw Ed25519 public key
     identity_audience: str  # the `aud` that its tokens must name
+    attestation: str | None = None  # module:function that judges a phone's or till's attestation when it enrols
+    enrolments_per_address_and_hour: Annotated[int, Meta(ge=1)] = 1_000  # phones: many share a carrier's address
+    enrolments_per_staff_and_hour: Annotated[int, Meta(ge=1)] = 100  # devices of the shop, by name of the staff
+    phone_rate: Rate | None = Rate(requests_per_s=1, requests_at_once=60, events_per_s=100, events_at_once=50_000)
+    shop_rate: Rate | None = Rate(
+        requests_per_s=200, requests_at_once=2_000, events_per_s=5_000, events_at_once=250_000
+    )
     repository: str  # folder of the TUF repository with metadata/ and targets/; also tells the newest bundle
     staff: dict[str, Member] = {}  # by name, see `sync_server.staff`; without any no till can enrol
     repository_path: Annotated[str, Meta(pattern="^/[a-z0-9_-]+$")] = "/repository"  # where it is served

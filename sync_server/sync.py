@@ -90,7 +90,8 @@ def sync(store: Store, settings: ServerSettings, device_id: str, request: SyncRe
     Raises:
         WireError: if the request contradicts itself or the device's epoch.
         AuthenticationError: if an identity token is not good.
-        PermissionDenied: if the request speaks for another device, or consents for an owner who is not proven.
+        PermissionDenied: if the request speaks for another device, or consents for an owner who is not proven, or the
+            device was revoked.
     """
     (answer,) = sync_together(store, settings, [prepare(settings, device_id, request, format, store.now_ms())])
     if isinstance(answer, InputError):
@@ -118,7 +119,7 @@ def sync_together(
         taken: list[tuple[int, Device, Prepared]] = []
         for place, one in enumerate(prepared):
             try:
-                device = _check_epoch(turn, enrolled[one.device_id], one.request, store.generation)
+                device = _check_epoch(turn, devices.check(enrolled[one.device_id]), one.request, store.generation)
                 with connection.begin_nested():
                     people.prove(turn, device, one.claims)
                     _take_consents(turn, device, one.request)

@@ -42,6 +42,15 @@ devices = Table(
     Column("enrolled_at", BigInteger, nullable=False),
     Column("synced_at", BigInteger),
     Column("owner_id", Key),  # the current owner, once proven
+    Column("revoked_at", BigInteger),
+)
+
+enrolments = Table(  # of the current hour
+    "enrolments",
+    metadata,
+    Column("source", String(128), primary_key=True),  # who of the staff, or a keyed digest of hour and address
+    Column("hour", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
 )
 
 owners = Table(

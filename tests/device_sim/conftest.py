@@ -40,6 +40,8 @@ class Server:
             "identity_audience": AUDIENCE,
             "repository": str(self.repository),
             "clock_file": str(self.directory / "clock"),
+            "phone_rate": None,
+            "shop_rate": None,
             **self._limits,
         }
         (self.directory / "settings.json").write_bytes(msgspec.json.encode(settings))

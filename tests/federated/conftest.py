@@ -13,8 +13,7 @@ from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from contracts.sync import EnrolRequest, SyncRequest
 from federated.optimizer import Momentum
 from federated.settings import FederatedSettings
-from sync_server.challenges import Challenges
-from sync_server.devices import enrol
+from sync_server.enrolment import enrolling
 from sync_server.rounds import submit
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import SqlStore, open_store
@@ -31,12 +30,7 @@ class Phone:
         self._store = store
         self._settings = settings
         self._train = train
-        self._device = enrol(
-            store,
-            Challenges(settings.secret_key),
-            EnrolRequest(public_key=secrets.token_bytes(32)),
-            settings.staff,
-        )
+        self._device = enrolling(store, settings)(EnrolRequest(public_key=secrets.token_bytes(32)), "192.0.2.1")
         self._owner = f"anonymous:{self._device.device_id}"
         self.receipts: list[RoundReceipt] = []
         self.sync(consent=True)

@@ -29,15 +29,16 @@ from contracts.sync import (
     SyncResponse,
     signed_bytes,
 )
-from sync_server import devices, rounds
-from sync_server.challenges import Challenges
+from sync_server import rounds
 from sync_server.clock import MILLISECONDS
+from sync_server.enrolment import enrolling
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import SqlStore, open_store
 from sync_server.staff import Member, Role, token_digest
 from sync_server.sync import sync
 
 AUDIENCE = "shop"
+ADDRESS = "192.0.2.1"  # of every device in this process
 STAFF_TOKEN = "a-staff-token-of-the-tests"  # with every role
 STAFF = [("everything", STAFF_TOKEN, frozenset(Role))]
 STAFF += [(f"only-{role}", f"a-token-for-{role}-alone", frozenset({role})) for role in Role]
@@ -91,7 +92,7 @@ class LocalWire:
         self._store, self._settings = store, settings
 
     def enrol(self, request: EnrolRequest) -> EnrolResponse:
-        return devices.enrol(self._store, Challenges(self._settings.secret_key), request, self._settings.staff)
+        return enrolling(self._store, self._settings)(request, ADDRESS)
 
     def sync(self, device_id: str, request: SyncRequest, format: str) -> SyncResponse:
         return sync(self._store, self._settings, device_id, request, format)
@@ -196,6 +197,8 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
         "identity_key": provider.public_key,
         "identity_audience": AUDIENCE,
         "repository": str(folder / "repository"),
+        "phone_rate": None,
+        "shop_rate": None,
     }
     return ServerSettings(**(defaults | fields))
 
@@ -307,8 +310,13 @@ class ServerProcess:
         url = database_url or f"sqlite:///{folder / 'sync.sqlite'}"
         self.settings = settings_for(folder, self.provider, url, clock_file=str(clock_file), **fields)
         self._settings_file = folder / "settings.json"
-        self._settings_file.write_bytes(msgspec.json.encode(self.settings))
+        self.configure()
         self.process: subprocess.Popen[str] | None = None
+
+    def configure(self, **fields: Any) -> None:
+        """Change settings of the next start."""
+        self.settings = msgspec.structs.replace(self.settings, **fields)
+        self._settings_file.write_bytes(msgspec.json.encode(self.settings))
 
     def start(self, *options: str) -> HttpWorld:
         command = [sys.executable, "-m", "sync_server", "--settings", str(self._settings_file), *options]

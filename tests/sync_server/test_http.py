@@ -96,7 +96,6 @@ def test_a_large_answer_is_compressed_for_those_who_take_it(http_world):
         (b"[]", "Expected `object`"),
         (b'{"device_id": NaN}', "malformed"),
         (b'{"device_id": "\xff"}', "codec can't decode"),
-        (b'{"events":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "recursion"),
         (b'{"device_id": "x"}', "missing required field `epoch`"),
     ],
 )
@@ -107,8 +106,7 @@ def test_bad_json_is_a_problem_that_says_where(http_world, body, says):
 
 def test_bad_messagepack_is_a_problem(http_world):
     phone = http_world.phone()
-    deep = b"\x81\xa6events" + b"\x91" * 100_000 + b"\xc0"
-    for body in (b"\xc1", b"\x81", deep):
+    for body in (b"\xc1", b"\x81"):
         problem(http_world.wire.post("/v1/sync", body, phone.device_id, **{"content-type": "application/msgpack"}), 400)
 
 
@@ -122,29 +120,6 @@ def test_unknown_formats_and_codings_are_named(http_world):
         assert "damaged" in problem(post("/v1/sync", body, phone.device_id, **{"content-encoding": coding}), 400)
     cut = gzip.compress(body)[:-9]
     assert "cut short" in problem(post("/v1/sync", cut, phone.device_id, **{"content-encoding": "gzip"}), 400)
-
-
-def test_a_body_over_the_limit_names_the_limit(http_world):
-    phone = http_world.phone()
-    limit = http_world.settings.max_body_bytes
-    assert f"max_body_bytes = {limit}" in problem(
-        http_world.wire.post("/v1/sync", b" " * (limit + 1), phone.device_id), 413
-    )
-
-
-@pytest.mark.parametrize(("coding", "compress"), [("zstd", zstandard.compress), ("gzip", gzip.compress)])
-def test_a_decompression_bomb_is_stopped_at_the_limit(http_world, coding, compress):
-    phone = http_world.phone()
-    bomb = compress(b" " * 200_000_000)
-    assert len(bomb) < http_world.settings.max_body_bytes
-    answer = http_world.wire.post("/v1/sync", bomb, phone.device_id, **{"content-encoding": coding})
-    assert f"max_decoded_bytes = {http_world.settings.max_decoded_bytes}" in problem(answer, 413)
-
-
-def test_more_events_than_allowed_name_the_limit(http_world):
-    phone = http_world.phone()
-    body = codec.encode(phone.request(*(phone.event() for _ in range(501))))
-    assert "500" in problem(http_world.wire.post("/v1/sync", body, phone.device_id), 400)
 
 
 def test_a_wrong_signature_an_unknown_device_and_another_devices_body(http_world):
@@ -241,7 +216,7 @@ def test_health_readiness_and_description(http_world):
     )
     for path, operations in described["paths"].items():
         for method in set(operations) & {"get", "post"}:
-            answer = http.request(method, path.replace("{file}", "none").replace("{task_id}", "none"))
+            answer = http.request(method, re.sub(r"{\w+}", "none", path))
             assert answer.status_code != 405
 
 
