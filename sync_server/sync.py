@@ -120,9 +120,10 @@ def sync_together(
         for place, one in enumerate(prepared):
             try:
                 device = _check_epoch(turn, devices.check(enrolled[one.device_id]), one.request, store.generation)
-                with connection.begin_nested():
-                    people.prove(turn, device, one.claims)
-                    _take_consents(turn, device, one.request)
+                if one.claims or one.request.consents:
+                    with connection.begin_nested():
+                        people.prove(turn, device, one.claims)
+                        _take_consents(turn, device, one.request)
                 taken.append((place, device, one))
             except InputError as error:
                 answers[place] = error

@@ -1,0 +1,16 @@
+"""A deterministic simulation of devices, networks and crashes around the shipped sync server.
+
+`python -m tests.simulation SEED` replays one run and prints what happened. A run is a function of its seed alone: one
+`random.Random` decides everything, time is set, and nothing looks at what the server draws for itself (device ids, the
+store's generation): devices go by number, and what those names are changes no decision.
+
+| file | |
+| --- | --- |
+| `disk.py` | the database's files, and what a crash leaves of them |
+| `devices.py` | phones and tills: what they create, keep, drop, send and believe |
+| `course.py` | one run: who does what when, what the network does to it, when the server dies |
+| `server.py` | the shipped code, as workers over one store |
+| `oracle.py` | what the server must answer, by rules and plain dictionaries |
+| `ledger.py` | what the store must hold in the end |
+| `mutants.py` | faults put into the shipped code from outside, which must turn the simulation red |
+"""

@@ -1,0 +1,171 @@
+"""What the store must hold in the end, reckoned from what was created, and compared row by row.
+
+The sums of a profile are added up here once more, plainly, from the events themselves: see `contracts.summary` for what
+they mean.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from contracts.consent import Purpose
+from contracts.events import EventType
+from contracts.sync import VerdictKind
+from sync_server import people, tables
+from tests.simulation.devices import Device, Key, ranges
+from tests.simulation.oracle import Oracle, Taken
+
+HOUR_MS = 3_600_000
+ERA_HOURS, HALF_LIFE_HOURS, UNIT = 8 * 2880, 2880, 2**20
+SHARES = {  # of a purchase, in 1/64
+    EventType.SEARCH: 1,
+    EventType.VIEW: 2,
+    EventType.RECOMMENDATION_TAPPED: 4,
+    EventType.ADD_TO_CART: 16,
+    EventType.PURCHASE: 64,
+}
+CODES = {kind: code for code, kind in enumerate(EventType, start=1)}
+Sums = tuple[dict[str, Any], dict[tuple[str, str], Any]]
+"""Of items: weights by era, last hour and strongest event; of order lines: hour, quantity, amount and refunded."""
+
+
+def check(connection: Connection, oracle: Oracle, devices: Iterable[Device], alive: Collection[int]) -> None:
+    """Compare a store with what it must hold.
+
+    Args:
+        connection: to the store.
+        oracle: of the run.
+        devices: phones and tills, after each has synced with nothing left to tell.
+        alive: uids of what was created, and neither given up by a full cache nor lost with a device.
+
+    Raises:
+        AssertionError: where they differ.
+    """
+    known = people.find(connection, oracle.person.keys())
+    assert known.keys() == oracle.person.keys(), "owners"
+    _check_people(oracle, {name: owner.person_id for name, owner in known.items()})
+    names = {owner.id: name for name, owner in known.items()}
+    hours = _check_events(connection, oracle, names)
+    _check_each_once(oracle, alive)
+    _check_progress(connection, oracle)
+    assert _rows_of_consent(connection, names) == {
+        (owner, purpose): decided for owner, some in oracle.decided.items() for purpose, decided in some.items()
+    }, "consents"
+    by_owner = {
+        owner: add_up((one, hours[key]) for key, one in oracle.taken.items() if one.profiled and one.owner == owner)
+        for owner in {one.owner for one in oracle.taken.values()}
+    }
+    stored = _stored_sums(connection, names)
+    assert stored == {owner: sums for owner, sums in by_owner.items() if any(sums)}, "profiles"
+    for device in devices:
+        if device.profile.owner:
+            _check_held(device, oracle, hours)
+
+
+def add_up(events: Iterable[tuple[Taken, int]]) -> Sums:
+    """The sums of distinct events, each with its hour since 1970."""
+    items: dict[str, Any] = {}
+    lines: dict[tuple[str, str], Any] = {}
+    for one, hour in events:
+        made = one.made
+        if made.order is not None and made.type in (EventType.PURCHASE, EventType.REFUND):
+            bought = made.type is EventType.PURCHASE
+            line = (hour, made.quantity, made.quantity * made.amount, False) if bought else (hour, 0, 0, True)
+            before = lines.get((made.order, made.item), line)
+            lines[made.order, made.item] = tuple(map(max, before, line))
+        elif made.type in SHARES:
+            weights, last, strongest = items.get(made.item, (Counter(), hour, 0))
+            octaves, rest = divmod(hour % ERA_HOURS, HALF_LIFE_HOURS)
+            unit = round(UNIT * 2 ** (rest / HALF_LIFE_HOURS)) * 2**octaves
+            weights[hour // ERA_HOURS] += unit * SHARES[made.type] // 64
+            items[made.item] = (weights, max(last, hour), max(strongest, CODES[made.type]))
+    return items, lines
+
+
+def _check_people(oracle: Oracle, stored: Mapping[str, int]) -> None:
+    groups: dict[int, set[str]] = defaultdict(set)
+    for owner, person in stored.items():
+        groups[person].add(owner)
+    for owner, person in stored.items():
+        assert groups[person] == oracle.person[owner], f"who is one person with {owner}"
+
+
+def _check_events(connection: Connection, oracle: Oracle, names: Mapping[int, str]) -> dict[Key, int]:
+    """Compare the rows of events, and return the hour of each that was accepted."""
+    rows = {(row.device_id, row.epoch, row.seq): row for row in connection.execute(select(tables.events))}
+    assert rows.keys() == oracle.answered.keys(), "keys"
+    hours = {}
+    for key, row in rows.items():
+        assert row.verdict == oracle.answered[key][1], f"verdict on {key}"
+        if row.verdict != VerdictKind.ACCEPTED:
+            continue
+        one = oracle.taken[key]
+        assert (names[row.owner_id], row.profiled) == (one.owner, one.profiled), f"owner of {key}"
+        assert row.uncertain is not one.same_boot, f"certainty of {key}"
+        if one.same_boot:
+            assert abs(row.occurred_ms - one.made.true_ms) <= one.late_ms, f"time of {key}"
+        assert 0 <= row.occurred_ms <= row.received_at, f"time of {key}"
+        hours[key] = row.occurred_ms // HOUR_MS
+    return hours
+
+
+def _check_each_once(oracle: Oracle, alive: Collection[int]) -> None:
+    judged = Counter(made.uid for made in oracle.judged.values())
+    twice = {uid for uid, times in judged.items() if times > 1}
+    assert not twice, f"{twice} were judged under two keys"
+    never = set(alive) - judged.keys()
+    assert not never, f"{never} were never judged"
+
+
+def _check_progress(connection: Connection, oracle: Oracle) -> None:
+    settled, dropped = defaultdict(list), defaultdict(set)
+    for row in connection.execute(select(tables.settled_ranges)):
+        settled[row.device_id, row.epoch].append((row.first, row.last))
+    for row in connection.execute(select(tables.dropped_ranges)):
+        dropped[row.device_id, row.epoch].update(range(row.first, row.last + 1))
+    expected = {life: [(one.first, one.last) for one in ranges(seqs)] for life, seqs in oracle.settled.items() if seqs}
+    assert {life: sorted(some) for life, some in settled.items()} == expected, "settled ranges"
+    assert dropped == {life: seqs for life, seqs in oracle.dropped.items() if seqs}, "dropped ranges"
+
+
+def _rows_of_consent(connection: Connection, names: Mapping[int, str]) -> dict[tuple[str, Purpose], tuple[int, bool]]:
+    rows = connection.execute(select(tables.consents))
+    return {(names[row.owner_id], Purpose(row.purpose)): (row.version, row.granted) for row in rows}
+
+
+def _stored_sums(connection: Connection, names: Mapping[int, str]) -> dict[str, Sums]:
+    found: dict[str, Sums] = defaultdict(lambda: ({}, {}))
+    for row in connection.execute(select(tables.item_activities)):
+        weights = _weights(row.weights)
+        found[names[row.owner_id]][0][row.item_id] = (weights, row.last_hour, row.event)
+    for row in connection.execute(select(tables.order_lines)):
+        line = (row.hour, row.quantity, row.amount, row.refunded)
+        found[names[row.owner_id]][1][row.order_id, row.item_id] = line
+    return found
+
+
+def _check_held(device: Device, oracle: Oracle, hours: Mapping[Key, int]) -> None:
+    """Compare a phone's copy with the sum over its owner's person."""
+    owner, profile = device.owner, device.profile
+    shown = Purpose.PERSONALIZATION in oracle.allowed(owner)
+    person = oracle.person[owner] if shown else {owner}
+    assert set(profile.owners) == person, f"owners that device {device.number} knows of"
+    granted = {purpose for purpose, consent in profile.consents.items() if consent.granted}
+    assert granted == oracle.allowed(owner), f"consents that device {device.number} knows of"
+    items, lines = add_up(
+        (one, hours[key]) for key, one in oracle.taken.items() if shown and one.profiled and one.owner in person
+    )
+    held_items = {item: (Counter(dict(one.weights)), one.last_hour, one.event) for item, one in profile.items.items()}
+    held_lines = {
+        (order, item): (line.hour, line.quantity, line.amount, line.refunded)
+        for order, bought in profile.orders.items()
+        for item, line in bought.items()
+    }
+    assert (held_items, held_lines) == (items, lines), f"the profile that device {device.number} holds"
+
+
+def _weights(text: str) -> Counter[int]:
+    return Counter(dict(json.loads(text)))

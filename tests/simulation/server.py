@@ -1,0 +1,133 @@
+"""The shipped server, as the simulation holds it: workers over one store, spoken to in bytes.
+
+Only this file knows how the server is called. A request goes through the same steps as in `sync_server.app`, signature
+and HTTP aside: decompressed, decoded, prepared, and taken together with others in one transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+import zstandard
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from contracts.codec import decode, encode
+from contracts.errors import InputError
+from contracts.identity import DeviceRole
+from contracts.sync import EnrolRequest, EnrolResponse, SyncRequest, SyncResponse
+from sync_server.enrolment import enrolling
+from sync_server.settings import ServerSettings
+from sync_server.sql_store import SqlStore, open_store
+from sync_server.staff import Member, Role, token_digest
+from sync_server.sync import Prepared, prepare, sync_together
+from sync_server.wire import decompress
+from tests.simulation.devices import Claim
+from tests.simulation.disk import Disk
+
+STAFF_TOKEN = "a staff token of the simulation"
+AUDIENCE = "shop"
+MAX_DECODED_BYTES = 2**20
+LAST_EXPIRY_S = 2**33
+_ISSUER = Ed25519PrivateKey.from_private_bytes(b"an identity provider of the sim.")
+_tokens: dict[Claim, str] = {}  # the same in every run
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A request on its way."""
+
+    device_id: str  # who signed it
+    body: bytes
+    encoding: str
+    format: str
+
+
+class SetClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, time_ms: int) -> None:
+        self.time_ms = time_ms
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+
+class Server:
+    """Several workers; each has the store open by itself, as processes have."""
+
+    def __init__(self, disk: Disk, clock: SetClock, workers: int) -> None:
+        self.disk, self.clock = disk, clock
+        self.settings = ServerSettings(
+            database_url="sqlite:///none",  # each worker opens what the disk holds then
+            secret_key=b"a secret of the simulation, 32 b",
+            staff={"ada": Member(token_sha256=token_digest(STAFF_TOKEN), roles=frozenset({Role.INGEST}))},
+            identity_key=_ISSUER.public_key().public_bytes_raw(),
+            identity_audience=AUDIENCE,
+            repository=str(Path(disk.life).parent / "no repository"),
+        )
+        self._stores: list[SqlStore | None] = [None] * workers
+
+    def store(self, worker: int = 0) -> SqlStore:
+        """A worker's own, opened when the worker has something to do."""
+        store = self._stores[worker]
+        if store is None:
+            store = self._stores[worker] = open_store(self.disk.url, self.clock)
+        return store
+
+    def stop(self, *workers: int) -> None:
+        """End some workers in peace, or all; they start again over what the disk holds then."""
+        for number in workers or range(len(self._stores)):
+            store, self._stores[number] = self._stores[number], None
+            if store is not None:
+                store.close()
+
+    def enrol(self, public_key: bytes, role: DeviceRole, worker: int = 0) -> EnrolResponse:
+        token = None if role is DeviceRole.PHONE else STAFF_TOKEN
+        wanted = EnrolRequest(public_key=public_key, role=role, staff_token=token)
+        return enrolling(self.store(worker), self.settings)(wanted, "192.0.2.1")
+
+    def take(self, letters: Sequence[Letter], worker: int) -> list[tuple[bytes, str] | InputError]:
+        """Answers as bytes with their format; requests that cannot be read are refused before the transaction."""
+        answers: list[tuple[bytes, str] | InputError | None] = [None] * len(letters)
+        ready: list[Prepared] = []
+        places: list[int] = []
+        for place, letter in enumerate(letters):
+            try:
+                ready.append(self._read(letter))
+                places.append(place)
+            except InputError as error:
+                answers[place] = error
+        if ready:
+            for place, found in zip(places, sync_together(self.store(worker), self.settings, ready), strict=True):
+                if isinstance(found, SyncResponse):
+                    answers[place] = encode(found, letters[place].format), letters[place].format
+                else:
+                    answers[place] = found
+        return [answer for answer in answers if answer is not None]
+
+    def _read(self, letter: Letter) -> Prepared:
+        body = decompress(letter.body, letter.encoding, MAX_DECODED_BYTES)
+        request = decode(body, SyncRequest, letter.format)
+        return prepare(self.settings, letter.device_id, request, letter.format, self.clock.now_ms())
+
+
+def letter(request: SyncRequest, format: str, encoding: str) -> Letter:
+    body = encode(request, format)
+    return Letter(request.device_id, _ENCODE[encoding](body), encoding, format)
+
+
+def token(claim: Claim) -> str:
+    """What the shop's identity provider signs."""
+    if claim not in _tokens:
+        sub, also = claim
+        claims = {"sub": sub, "aud": AUDIENCE, "exp": LAST_EXPIRY_S, "also": list(also)}
+        _tokens[claim] = jwt.encode(claims, _ISSUER, algorithm="EdDSA")
+    return _tokens[claim]
+
+
+def read_answer(answer: tuple[bytes, str]) -> SyncResponse:
+    return decode(answer[0], SyncResponse, answer[1])
+
+
+_ENCODE = {"": bytes, "zstd": zstandard.ZstdCompressor(level=1).compress}
