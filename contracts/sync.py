@@ -21,6 +21,7 @@ from contracts.events import Count, EventType, Identity
 from contracts.identity import DeviceRole
 from contracts.rounds import RoundTask
 from contracts.summary import Activity, OrderLine
+from contracts.windows import HourCount
 
 SIGNATURE_SCHEME = "PocketrecDevice"
 CHALLENGE_HEADER = "Pocketrec-Challenge"
@@ -135,6 +136,7 @@ class ProfileDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     version: Count
     items: dict[str, Activity | None] = {}
     orders: dict[str, dict[str, OrderLine] | None] = {}
+    hours: tuple[HourCount, ...] = ()  # buckets of `contracts.windows`
     consents: dict[Purpose, Consent] = {}
     owners: tuple[Identity, ...] = ()  # whose events the profile unifies
 

@@ -16,12 +16,13 @@ from contracts.identity import OwnerKind
 from contracts.rounds import RoundTask, RoundUpdate
 from contracts.summary import Summary
 from contracts.sync import BundleOffer, VerdictKind
+from contracts.windows import WindowCounts
 from device_sim.cache import DEFAULT_CAPACITY
 from device_sim.client import SyncReport
 from device_sim.clock import DeviceClock
 from device_sim.device import Device, Happening
 from device_sim.examples import examples_of
-from device_sim.history import current_summary
+from device_sim.history import current_summary, current_windows
 from device_sim.trainer import Trainer
 from device_sim.updater import BundleUpdater, Update
 from export.inference.context import ANYTHING
@@ -122,10 +123,11 @@ class Phone(Device):
     def summary(self) -> Summary:
         """What the phone knows about its owner: the profile received, and what is newer here."""
 
-        def true_ms(event: Event) -> int:
-            return self._true_ms(event.occurred_at, event.boot_id, event.uptime_ms)
+        return current_summary(self.profile, self.cache, self._happened_ms)
 
-        return current_summary(self.profile, self.cache, true_ms)
+    def windows(self) -> WindowCounts:
+        """What the owner did in the last hour, day, week and four weeks, on any channel."""
+        return current_windows(self.profile, self.cache, self._happened_ms, self.now_ms())
 
     def recommend(self, count: int = 10, wish: str = ANYTHING) -> Recommendation:
         """Recommend from what is on the phone.
@@ -231,6 +233,9 @@ class Phone(Device):
             return
         self.updates_submitted += receipt.accepted
         self.note(Moment.ROUND, f"round {task.round_id}: update {'handed in' if receipt.accepted else receipt.reason}")
+
+    def _happened_ms(self, event: Event) -> int:
+        return self._true_ms(event.occurred_at, event.boot_id, event.uptime_ms)
 
     def _true_ms(self, wall_ms: int, boot_id: str, uptime_ms: int) -> int:
         fix = self.client.time_fix()

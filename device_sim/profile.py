@@ -1,11 +1,14 @@
 """The unified profile of the current owner, as last received: what others of the person's devices and tills saw."""
 
+from collections import Counter
+
 import msgspec
 
 from contracts import codec
 from contracts.consent import Consent, Purpose
 from contracts.summary import Activity, OrderLine, Summary
 from contracts.sync import ProfileDelta
+from contracts.windows import KEPT_HOURS, HourCounts
 from device_sim.database import Database
 
 _ACTIVITY = msgspec.json.Decoder(Activity)
@@ -80,6 +83,12 @@ class HeldProfile:
                 connection.execute("DELETE FROM profile_orders WHERE order_id = ?", (order,))
                 if lines is not None:
                     connection.execute("INSERT INTO profile_orders VALUES (?, ?)", (order, codec.encode(lines)))
+            for one in delta.hours:
+                row = (one.hour, one.event, one.count)
+                connection.execute("INSERT OR REPLACE INTO profile_hours VALUES (?, ?, ?)", row)
+            connection.execute(
+                "DELETE FROM profile_hours WHERE hour <= (SELECT max(hour) FROM profile_hours) - ?", (KEPT_HOURS,)
+            )
             head = _Head(delta.version, delta.owners or held.owners, held.consents | delta.consents)
             self._database.put("profile", codec.encode(head))
         return True
@@ -93,10 +102,16 @@ class HeldProfile:
             orders={order: _LINES.decode(lines) for order, lines in orders},
         )
 
+    def hour_counts(self) -> HourCounts:
+        """What the profile's owners did in each of the last hours, but for what their orders tell."""
+        rows = self._database.connection.execute("SELECT hour, event, count FROM profile_hours ORDER BY hour, event")
+        return Counter({(hour, event): count for hour, event, count in rows})
+
     def forget(self) -> None:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM profile_items")
             connection.execute("DELETE FROM profile_orders")
+            connection.execute("DELETE FROM profile_hours")
             self._database.put("profile", None)
 
     def _head(self) -> _Head:

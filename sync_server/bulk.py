@@ -27,15 +27,22 @@ _TYPES = {  # PostgreSQL's type of a column; subclasses stand before their bases
 
 
 def insert_rows(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], on_conflict: OnConflict = "fail"
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    on_conflict: OnConflict = "fail",
+    added: tuple[str, ...] = (),
 ) -> None:
     """Insert rows, all of the same columns; floats must be finite.
 
     Rows of one table should be sorted by key: index pages are then touched in order.
+
+    Args:
+        added: columns of numbers that "replace" adds to what is there instead.
     """
     if rows:
         columns = tuple(rows[0])
-        _execute(connection, _insert_sql(connection.dialect.name, table, columns, on_conflict), columns, rows)
+        _execute(connection, _insert_sql(connection.dialect.name, table, columns, on_conflict, added), columns, rows)
 
 
 def update_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -84,11 +91,14 @@ def _select(
 
 
 @lru_cache
-def _insert_sql(dialect: str, table: Table, columns: tuple[str, ...], on_conflict: OnConflict) -> str:
+def _insert_sql(
+    dialect: str, table: Table, columns: tuple[str, ...], on_conflict: OnConflict, added: tuple[str, ...]
+) -> str:
     key = [column.name for column in table.primary_key.columns]
     others = [name for name in columns if name not in key]
     if on_conflict == "replace" and others:
-        replaced = ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in others)
+        held = {name: f"{_quoted(table.name)}.{_quoted(name)} + " for name in added}
+        replaced = ", ".join(f"{_quoted(name)} = {held.get(name, '')}excluded.{_quoted(name)}" for name in others)
         action = f" ON CONFLICT ({_listed(key)}) DO UPDATE SET {replaced}"
     else:
         action = "" if on_conflict == "fail" else " ON CONFLICT DO NOTHING"

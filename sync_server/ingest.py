@@ -4,7 +4,7 @@ A key is judged once. Its verdict is stored with the key and answered again when
 that a device that lost an answer learns what it would have learned.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -14,6 +14,7 @@ from contracts.consent import Purpose
 from contracts.events import EventKey
 from contracts.summary import EMPTY, HOUR_MS, Summary, merge, summary_of
 from contracts.sync import SyncRequest, Verdict, VerdictKind
+from contracts.windows import HourCounts, bucket_of
 from sync_server import consents, profiles
 from sync_server.bulk import insert_rows, rows_at
 from sync_server.devices import Device
@@ -78,6 +79,7 @@ def ingest(
     rows: list[dict[str, Any]] = []
     keyless: dict[tuple[str, bytes], dict[str, Any]] = {}
     additions: dict[int, list[Summary]] = defaultdict(list)
+    counts: dict[int, HourCounts] = defaultdict(Counter)
     verdicts: list[tuple[Verdict, ...]] = []
     for batch, own in zip(batches, keys, strict=True):
         found: list[Verdict] = []
@@ -109,13 +111,16 @@ def ingest(
                     "profiled": profiled,
                 }
                 if profiled:
-                    additions[speaker.id].append(summary_of(one.event, occurred_ms // HOUR_MS))
+                    hour = occurred_ms // HOUR_MS
+                    additions[speaker.id].append(summary_of(one.event, hour))
+                    if bucket := bucket_of(one.event, hour):
+                        counts[speaker.id][bucket] += 1
             rows.append(row)
         verdicts.append(tuple(found))
     rows.sort(key=lambda row: (row["device_id"], row["epoch"], row["seq"]))
     insert_rows(turn.connection, events, rows)
     insert_rows(turn.connection, quarantine, [keyless[key] for key in sorted(keyless)], "keep")
-    profiles.add(turn, {owner: reduce(merge, parts, EMPTY) for owner, parts in additions.items()})
+    profiles.add(turn, {owner: reduce(merge, parts, EMPTY) for owner, parts in additions.items()}, counts)
     return verdicts
 
 

@@ -1,6 +1,6 @@
-"""Profiles: rows of the history summary per owner, merged over a person's owners when read.
+"""Profiles: rows of the history summary and of hourly counts per owner, merged over a person's owners when read.
 
-`contracts.summary` defines what is added up and how. A row is read, merged and written back inside the transaction
+`contracts.summary` and `contracts.windows` define what is added up and how. Rows are changed inside the transaction
 that accepts the events, so a profile is always exactly what the accepted events add up to.
 """
 
@@ -15,7 +15,8 @@ from contracts.codec import decode, encode
 from contracts.consent import Consent, Purpose
 from contracts.summary import EMPTY, Activity, OrderLine, Summary, Weights
 from contracts.sync import ProfileDelta
-from sync_server import consents
+from contracts.windows import as_hour_counts
+from sync_server import consents, hour_counts
 from sync_server.bulk import insert_rows, rows_at, rows_beyond, update_rows
 from sync_server.people import Owner, families
 from sync_server.tables import item_activities, order_lines, owners
@@ -25,8 +26,8 @@ Lines = dict[tuple[int, str, str], OrderLine]
 """By owner, order and item."""
 
 
-def add(turn: Turn, additions: Mapping[int, Summary]) -> None:
-    """Merge summaries of newly accepted events into the rows of their owners, by owner id."""
+def add(turn: Turn, additions: Mapping[int, Summary], counts: hour_counts.OwnerCounts) -> None:
+    """Merge summaries and counts of newly accepted events into the rows of their owners, by owner id."""
     connection, stamp = turn.connection, turn.stamp
     activities = {(owner, item): one for owner, added in additions.items() for item, one in added.items.items()}
     lines: Lines = {
@@ -57,7 +58,8 @@ def add(turn: Turn, additions: Mapping[int, Summary]) -> None:
         for owner, order, item in sorted(lines)
     ]
     insert_rows(connection, order_lines, ordered, "replace")
-    touched = sorted({owner for owner, *_ in activities} | {owner for owner, *_ in lines})
+    counted = hour_counts.add(turn, counts)
+    touched = sorted(counted.union((owner for owner, *_ in activities), (owner for owner, *_ in lines)))
     update_rows(connection, owners, [{"id": owner, "profile_stamp": stamp} for owner in touched])
 
 
@@ -96,15 +98,19 @@ def deltas(connection: Connection, asked: Sequence[tuple[Owner, int]]) -> list[P
         )
         for _, owner, version, base in news
     ]
-    summaries = _changed_since(connection, [([member.id for member in family], base) for *_, base, family in told])
+    since = [([member.id for member in family], base) for *_, base, family in told]
+    summaries, counts = _changed_since(connection, since), hour_counts.changed_since(connection, since)
     found: list[ProfileDelta | None] = [None] * len(asked)
-    for (place, *_), (owner, version, base, family), summary in zip(news, told, summaries, strict=True):
+    for (place, *_), (owner, version, base, family), summary, counted in zip(
+        news, told, summaries, counts, strict=True
+    ):
         found[place] = ProfileDelta(
             owner=owner.name,
             base_version=base,
             version=version,
             items=dict(summary.items),
             orders=dict(summary.orders),
+            hours=as_hour_counts(counted),
             consents={
                 purpose: Consent(
                     version=own[owner.id].get(purpose, Consent()).version, granted=purpose in allowed[owner.person_id]

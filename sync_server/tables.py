@@ -180,6 +180,18 @@ order_lines = Table(
 )
 Index("order_lines_stamp", order_lines.c.owner_id, order_lines.c.stamp)
 
+hour_counts = Table(  # of events that no order line tells of; see contracts.windows
+    "hour_counts",
+    metadata,
+    Column("owner_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("hour", BigInteger, primary_key=True),  # since 1970
+    Column("event", Integer, primary_key=True),  # EVENT_CODES
+    Column("events", BigInteger, nullable=False),  # how many
+    Column("stamp", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("hour_counts_stamp", hour_counts.c.owner_id, hour_counts.c.stamp)
+
 rounds = Table(
     "rounds",
     metadata,

@@ -218,6 +218,23 @@ def test_offline_the_phone_knows_its_own_events_at_once_and_never_twice(server, 
     assert phone.summary() == before  # now from the server
 
 
+def test_windows_count_every_channel_once_with_and_without_a_network(open_phone, till: Till, person: str) -> None:
+    phone = open_phone()
+    phone.sync()
+    till.register(f"card:{person}", KEEPING)
+    till.sell(f"card:{person}", [bought("item-5", "o-1"), bought("item-6", "o-2")])
+    till.sync()
+    phone.network.online = False
+    phone.act([bought("item-5", "o-1"), viewed("item-2"), viewed("item-2")])
+    assert phone.windows()["hour"] == {EventType.VIEW: 2, EventType.PURCHASE: 1}
+    phone.network.online = True
+    phone.sync()
+    for window in phone.windows().values():
+        assert window == {EventType.VIEW: 2, EventType.PURCHASE: 2}
+    phone.log_out()
+    assert not any(phone.windows().values())
+
+
 def test_a_change_of_owner_wipes_the_profile_but_not_the_events(server, open_phone, person: str) -> None:
     phone = open_phone()
     phone.act([bought("item-1", "o-1")])

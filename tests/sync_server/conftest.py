@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from contracts.sync import (
     SyncResponse,
     signed_bytes,
 )
+from contracts.windows import HourCounts
 from sync_server import rounds
 from sync_server.clock import MILLISECONDS
 from sync_server.enrolment import enrolling
@@ -236,6 +238,7 @@ class HeldProfile:
         self.version = 0
         self.owners: tuple[str, ...] = ()
         self.summary = Summary()
+        self.hours: HourCounts = Counter()
 
     def apply(self, delta: ProfileDelta | None) -> None:
         if delta is None:
@@ -243,6 +246,8 @@ class HeldProfile:
         assert delta.base_version in (0, self.version)
         held = Summary() if delta.base_version == 0 else self.summary
         self.summary = Summary(items={**held.items, **delta.items}, orders={**held.orders, **delta.orders})
+        counts = {} if delta.base_version == 0 else self.hours
+        self.hours = Counter(counts | {(one.hour, one.event): one.count for one in delta.hours})
         self.version, self.owners = delta.version, delta.owners
 
 
