@@ -11,6 +11,7 @@ killed goes on from its last epoch. Three seeds take hours on two cores.
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
@@ -22,22 +23,25 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from compression.device_model import DeviceModel, DeviceModelSpec
-from compression.next_item import NextItemDistillation, distil_next_item, initial_table, inputs_of
+from compression.next_item import NextItemDistillation, distil_next_item, initial_table, inputs_of, next_item_scores
 from compression.passes import compressed
 from compression.recipe import parse_recipe
 from compression.repeatable import train_repeatably
+from compression.successors import Successors
 from contracts.bundle import TFLITE, WISH, WISHES, ContextField, Estimate
 from export.artifacts import exporters
 from export.latency import measure_latency
 from export.runtimes import LiteRtEvaluator
 from training.evaluation import estimate, relative_difference
 from training.sequence.fit import Epoch, NextItemRecipe, fit_next_item
+from training.sequence.heed import Choice, best_heed
 from training.sequence.initial_vectors import new_transformer
-from training.sequence.leave_one_out import hits_of_ranks, ndcg_of_ranks, ranks
+from training.sequence.leave_one_out import BATCH, ScoreRecent, hits_of_ranks, ndcg_of_ranks, ranks
 from training.sequence.rules import popularity, sequence_rules
 from training.sequence.sequences import TEST_HELD_OUT, VALIDATION_HELD_OUT, Sequences, sequences_of
 from training.sequence.soft_labels import make_next_item_labels
 from training.sequence.transformer import NextItemTransformer
+from training.sequence.transitions import NextItemTeacher, Transitions
 
 LENGTH = 200
 LABELS = 64  # of the teacher's best items
@@ -53,14 +57,15 @@ class Device:
 
     width: int
     blocks: int
+    successors: int  # of each item
     recipe: str
     most_bytes: int
     least_share: float  # of the teacher's NDCG@10
 
 
 DEVICES = {
-    "small": Device(64, 2, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
-    "tiny": Device(32, 2, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
+    "small": Device(56, 2, 4, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
+    "tiny": Device(24, 2, 3, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
 }
 
 
@@ -69,8 +74,32 @@ def read(path: Path) -> Sequences:
     return sequences_of(*(table[name].to_numpy() for name in ("user_id", "item_id", "position")))
 
 
-def teacher_of(sequences: Sequences, recipe: NextItemRecipe, seed: int, folder: Path) -> NextItemTransformer:
-    """The teacher of a seed, trained or read; its progress goes to teacher.json, validation every fifth epoch."""
+def teacher_of(sequences: Sequences, recipe: NextItemRecipe, seed: int, folder: Path) -> NextItemTeacher:
+    """The teacher of a seed, its transitions heeded as the validation event says."""
+    transformer = transformer_of(sequences, recipe, seed, folder)
+    transitions = Transitions.of(sequences.without_last(VALIDATION_HELD_OUT))
+    return NextItemTeacher(transformer, transitions, heed_of(transformer.scores, transitions.log_shares, sequences))
+
+
+def heed_of(scores: ScoreRecent, log_shares: ScoreRecent, sequences: Sequences) -> float:
+    """What the validation event says of transitions."""
+    before, target = sequences.without_last(VALIDATION_HELD_OUT), sequences.held_out(VALIDATION_HELD_OUT)
+
+    def choices() -> Iterator[Choice]:
+        recent = before.last(LENGTH)
+        for first in range(0, len(sequences), BATCH):
+            people = np.arange(first, min(first + BATCH, len(sequences)))
+            wanted, seen = (torch.zeros(len(people), sequences.items + 1, dtype=torch.bool) for _ in range(2))
+            wanted.scatter_(1, torch.from_numpy(target[people].astype(np.int64))[:, None], True)
+            for row, person in enumerate(people):
+                seen[row, torch.from_numpy(before.of(person).astype(np.int64))] = True
+            yield Choice(scores(recent[people]), log_shares(recent[people]), wanted, seen & ~wanted)
+
+    return best_heed(choices())
+
+
+def transformer_of(sequences: Sequences, recipe: NextItemRecipe, seed: int, folder: Path) -> NextItemTransformer:
+    """The transformer of a seed, trained or read; progress goes to teacher.json, validation every fifth epoch."""
     learned = sequences.without_last(VALIDATION_HELD_OUT)
     model = new_transformer(recipe.shape, learned, seed)
     finished, log = folder / "teacher.pt", folder / "teacher.json"
@@ -98,8 +127,8 @@ def teacher_of(sequences: Sequences, recipe: NextItemRecipe, seed: int, folder: 
     return model
 
 
-def ranked(model: NextItemTransformer, sequences: Sequences, held_out: int) -> NDArray[np.int64]:
-    return ranks(model.scores, sequences, held_out, model.shape.length)
+def ranked(model: NextItemTransformer | NextItemTeacher, sequences: Sequences, held_out: int) -> NDArray[np.int64]:
+    return ranks(model.scores, sequences, held_out, LENGTH)
 
 
 def spec_of(device: Device, sequences: Sequences, length: int) -> DeviceModelSpec:
@@ -115,7 +144,7 @@ def spec_of(device: Device, sequences: Sequences, length: int) -> DeviceModelSpe
 
 
 def artifact_of(
-    name: str, sequences: Sequences, teacher: NextItemTransformer, distil: NextItemDistillation, seed: int, folder: Path
+    name: str, sequences: Sequences, teacher: NextItemTeacher, distil: NextItemDistillation, seed: int, folder: Path
 ) -> dict[int, Path]:
     """A device model's TFLite files by the history length that each reads: the same weights."""
     device = DEVICES[name]
@@ -124,12 +153,14 @@ def artifact_of(
         return paths
     learned = sequences.without_last(VALIDATION_HELD_OUT)
     bar = tqdm(total=distil.epochs, desc=f"{name} {seed}", unit="epoch")
-    labels = make_next_item_labels(teacher, learned, LABELS)
+    labels = make_next_item_labels(teacher.transformer, learned, LABELS)
     spec = spec_of(device, sequences, LENGTH)
     recipe = parse_recipe(device.recipe)
     model = DeviceModel.create(spec, initial_table(labels, device.width), seed, recipe)
     distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n))
     model = compressed(model, recipe)
+    successors = Successors.of(teacher.transitions, device.successors, 0.0)
+    model.successors = successors.heeded(heed_of(next_item_scores(model), successors.log_shares, sequences))
     for length, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         model.spec = replace(spec, history_length=length)

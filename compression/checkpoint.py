@@ -50,6 +50,8 @@ def _arrays(model: "DeviceModel") -> dict[str, np.ndarray]:
             arrays[ROW_SCALES] = stored.row_scales
     for encoder in (model.token_encoder, model.query_encoder):
         arrays |= {f"{encoder.name}/{number:02d}": value for number, value in enumerate(encoder.get_weights())}
+    if model.successors is not None:
+        arrays |= {f"successors/{name}": np.asarray(value) for name, value in vars(model.successors).items()}
     return arrays | {f"adapter/{name}": value for name, value in model.adapter_values().items()}
 
 
@@ -57,7 +59,7 @@ def model_version(arrays: dict[str, np.ndarray], scale: float) -> str:
     """sha256 over names, shapes and bytes of all weights."""
     digest = hashlib.sha256(repr(float(np.float32(scale))).encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -68,7 +70,7 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(arrays[name], order="C"), allow_pickle=False)
 
 
 def save_device_model(model: "DeviceModel", folder: Path, recipe: str) -> str:
@@ -123,6 +125,7 @@ def load_device_model(folder: Path) -> "DeviceModel":
             recorded.
     """
     from compression.device_model import DeviceModel, DeviceModelSpec, build_query_encoder, build_token_encoder
+    from compression.successors import Successors
 
     saved = load_saved_spec(folder)
     try:
@@ -135,9 +138,21 @@ def load_device_model(folder: Path) -> "DeviceModel":
     encoders = (build_token_encoder(spec), build_query_encoder(spec))
     for encoder in encoders:
         encoder.set_weights([arrays[name] for name in sorted(arrays) if name.startswith(f"{encoder.name}/")])
-    adapter = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("adapter/")}
+    adapter, successors = (_under(arrays, prefix) for prefix in ("adapter/", "successors/"))
     recipe = parse_recipe(saved.recipe)
-    return DeviceModel(spec, _table_of(saved, recipe, arrays), *encoders, adapter, recipe)
+    return DeviceModel(
+        spec,
+        _table_of(saved, recipe, arrays),
+        *encoders,
+        adapter,
+        recipe,
+        Successors(**{name: value[()] for name, value in successors.items()}) if successors else None,
+    )
+
+
+def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Those arrays whose names start so, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def load_item_order(folder: Path) -> NDArray[np.int64] | None:

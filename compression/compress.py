@@ -52,6 +52,7 @@ class CompressSettings:
     recipe: DistillationRecipe = field(default_factory=DistillationRecipe)
     item_codes: bool | None = None  # instead of a table; None: where the catalogue is large
     code_bytes: int = 16  # of an item
+    successors: int = 4  # kept of each item in a model of the next item, see `compression.successors`
     warm_start_steps: int = 100
     warm_start_examples: int = 8_000
 
@@ -276,7 +277,10 @@ def scores_of(model: DeviceModel, histories: Histories) -> Encoded:
         some = histories[rows]
         query, base, gain = encode(*(tf.constant(value) for value in vars(some).values()))
         items = torch.from_numpy(some.items).long()
-        return torch.from_numpy(query.numpy()) @ table.T, items, torch.from_numpy((base + gain).numpy())
+        scores = torch.from_numpy(query.numpy()) @ table.T
+        if model.successors is not None:
+            scores += float(model.successors.heed) * model.successors.log_shares(some.items)
+        return scores, items, torch.from_numpy((base + gain).numpy())
 
     return parts
 

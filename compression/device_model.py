@@ -9,6 +9,8 @@ Two coordinates of the table are biases: the query's last but one coordinate is 
 is the item's popularity, and the last is 0, so that the table's is free for the copy head: how much the item is bought
 again at all.
 
+A model of the next item may know its successors besides: what most often follows the latest items of the history.
+
 The adapter is what a phone may train: context, the query's bias and low-rank correction, and the copy head; everything
 else stays fixed.
 """
@@ -27,6 +29,7 @@ from compression.item_codes import StoredCodes, TrainableCodes
 from compression.item_table import FrozenTable, ItemTable, Kept, StoredTable, TrainableTable
 from compression.recipe import ALL_INT8, Recipe
 from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query, gelu
+from compression.successors import Successors
 from contracts.bundle import WISH, WISHES
 from contracts.errors import ConfigError
 from contracts.events import EVENT_CODES
@@ -127,8 +130,10 @@ class DeviceModel(tf.Module):
         query_encoder: tf_keras.Model,
         adapter: dict[str, np.ndarray],
         recipe: Recipe = ALL_INT8,
+        successors: Successors | None = None,
     ) -> None:
         super().__init__(name="device_model")
+        self.successors = successors  # with a table only, not with item codes
         self.spec, self.table, self.recipe = spec, table, recipe
         self.token_encoder, self.query_encoder = token_encoder, query_encoder
         self.adapter = {name: tf.Variable(adapter[name].astype(np.float32), name=name) for name in adapter_shapes(spec)}
@@ -176,6 +181,7 @@ class DeviceModel(tf.Module):
             self.query_encoder,
             adapter or self.adapter_values(),
             self.recipe,
+            self.successors,
         )
 
     def thaw_table(self) -> None:
@@ -189,7 +195,7 @@ class DeviceModel(tf.Module):
         tokens, query = (tf_keras.models.clone_model(each) for each in (self.token_encoder, self.query_encoder))
         tokens.set_weights(self.token_encoder.get_weights())
         query.set_weights(self.query_encoder.get_weights())
-        return DeviceModel(self.spec, self.table, tokens, query, self.adapter_values(), recipe)
+        return DeviceModel(self.spec, self.table, tokens, query, self.adapter_values(), recipe, self.successors)
 
     def adapter_values(self) -> dict[str, np.ndarray]:
         return {name: variable.numpy() for name, variable in self.adapter.items()}
@@ -301,6 +307,8 @@ class DeviceModel(tf.Module):
         # Twice, so that it stays below a history that an app does not wish to see.
         index = tf.concat([tf.reshape(items, (-1, 1)), [[0]]], axis=0)
         added = tf.concat([tf.reshape(gain, (-1,)), [2 * MASKED]], axis=0)
+        if self.successors is not None:
+            everything += self.successors.gain(items)
         return everything + tf.scatter_nd(index, added, (size,))
 
     def _as_wished(self, gain: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
@@ -370,6 +378,11 @@ class DeviceModel(tf.Module):
             same * tf.expand_dims(gain, 1), -1
         )
         sampled = tf.reduce_sum(self.table.rows(negatives) * tf.expand_dims(query, 1), -1)
+        if self.successors is not None:
+            following = self.successors.gain(items)
+            base += tf.gather(following, items)
+            target_scores += tf.gather(following, targets)
+            sampled += tf.gather(following, negatives)
         candidates = tf.concat(
             [
                 base + gain + (1.0 - tf.cast(items > 0, tf.float32)) * MASKED,

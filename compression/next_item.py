@@ -179,11 +179,12 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
 
 def next_item_scores(model: DeviceModel) -> ScoreRecent:
     """Scores of the model in float32, many histories at once, for `training.sequence.leave_one_out.ranks`."""
-    table = model.table.frozen().values()
+    table, successors = model.table.frozen().values(), model.successors
     encode = tf.function(model.encode, reduce_retracing=True)
 
     def score(recent: np.ndarray) -> torch.Tensor:
         query, _, _ = encode(**inputs_of(recent, model.spec))
-        return torch.from_numpy(query.numpy() @ table.T)
+        scores = torch.from_numpy(query.numpy() @ table.T)
+        return scores + float(successors.heed) * successors.log_shares(recent) if successors else scores
 
     return score

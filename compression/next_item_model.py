@@ -4,18 +4,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from compression.checkpoint import load_device_model
-from compression.compress import DISTILLED, Choose, CompressSettings, Progress, finish, save_distilled
+from compression.compress import DISTILLED, Choose, CompressSettings, Progress, finish, save_distilled, scores_of
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.kept_zeros import zeros_kept
 from compression.next_item import NextItemDistillation, distil_next_item, initial_table
 from compression.recipe import Recipe
 from compression.repeatable import train_repeatably
+from compression.successors import Successors
 from training.cases import TRAIN, VALIDATION
-from training.context import context_fields
+from training.context import context_fields, context_of
+from training.histories import histories_of
 from training.prepared import Prepared
-from training.segments import fit_segments
+from training.protocols import cases_for
+from training.segments import Segments, fit_segments
+from training.sequence.heed import best_heed, choices_of
 from training.sequence.soft_labels import load_next_item_labels, make_next_item_labels
 from training.sequence.train import first_takes, load_next_item_teacher
+from training.sequence.transitions import Transitions
 
 GENTLE = 0.1  # of the learning rate, where a finished model goes on
 
@@ -64,10 +69,27 @@ def compress_next_item(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
+    model.successors = _successors(model, prepared, train_folder, settings, segments)
     save_distilled(model, folder / DISTILLED)
     if choose is not None:
         model.recipe = choose(model)
     return finish(model, prepared, folder, settings, seed, progress)
+
+
+def _successors(
+    model: DeviceModel, prepared: Prepared, train_folder: Path, settings: CompressSettings, segments: Segments
+) -> Successors | None:
+    """What the teacher counted, as far as it is kept, heeded as the validation weeks say."""
+    if not settings.successors:
+        return None
+    transitions = load_next_item_teacher(train_folder, model.spec.items).transitions
+    successors = Successors.of(transitions, settings.successors, 0.0)
+    cases = cases_for(prepared, VALIDATION)
+    context = context_of(prepared, cases.baskets, segments)
+    histories = histories_of(prepared, cases.baskets, settings.history_length, context)
+    parts = scores_of(model, histories)
+    choices = choices_of(cases, lambda rows: parts(rows)[0], lambda rows: successors.log_shares(histories.items[rows]))
+    return successors.heeded(best_heed(choices))
 
 
 def warm_start_next_item(
@@ -88,8 +110,10 @@ def warm_start_next_item(
     teacher = load_next_item_teacher(train_folder, model.spec.items)
     most = load_next_item_labels(train_folder).items.shape[1]
     labels = make_next_item_labels(
-        teacher, sequences, most, lambda done, total: progress("ask the teacher", done, total)
+        teacher.transformer, sequences, most, lambda done, total: progress("ask the teacher", done, total)
     )
+    if model.successors is not None:
+        model.successors = model.successors.recounted(Transitions.of(sequences))
     gentle = replace(recipe, epochs=1, rate=GENTLE * recipe.rate, quantize_from=0.0, sparsity=0.0)
     with zeros_kept(model):
         distil_next_item(

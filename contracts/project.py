@@ -186,6 +186,9 @@ class NextItem(Section, frozen=True):
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.3
     blocks: Annotated[int, Meta(ge=1, le=8, description="of self-attention, of the device model")] = 2
     epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log, of the device model")] = 30
+    successors: Annotated[
+        int, Meta(ge=0, le=64, description="of each item, kept in the device model: what most often comes after it")
+    ] = 4
 
 
 class Teacher(Section, frozen=True):

@@ -53,6 +53,7 @@ def compress_settings(project: Project) -> "CompressSettings":
         recipe=DistillationRecipe(steps=section.steps),
         item_codes={"auto": None, "on": True, "off": False}[section.item_codes],
         code_bytes=section.code_bytes,
+        successors=project.next_item.successors,
         warm_start_steps=section.warm_start_steps,
         warm_start_examples=section.warm_start_examples,
     )

@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from contracts.errors import DataError, RunError
-from training.cases import TEST
+from training.cases import TEST, VALIDATION, Cases
 from training.checkpoint import UNREADABLE, reason
 from training.evaluation import evaluate
 from training.histories import histories_of
@@ -19,13 +21,16 @@ from training.people_quality import save_people_quality
 from training.prepared import Prepared
 from training.protocols import cases_for
 from training.sequence.fit import Epoch, NextItemRecipe, fit_next_item
+from training.sequence.heed import best_heed, choices_of
 from training.sequence.initial_vectors import new_transformer
 from training.sequence.sequences import Sequences
 from training.sequence.soft_labels import make_next_item_labels, save_next_item_labels
 from training.sequence.transformer import NextItemTransformer, TransformerShape
+from training.sequence.transitions import NextItemTeacher, Transitions
 from training.train import evaluate_baselines
 
 TEACHER = "next_item_teacher.pt"
+SHARES = ("data", "indices", "indptr")  # of the transitions' matrix
 Progress = Callable[[str, int, int], None]
 
 
@@ -111,13 +116,13 @@ def train_next_item(
     )
     save_next_item_labels(labels, folder)
     model.to(CPU)
-    torch.save({"shape": asdict(model.shape), "weights": model.state_dict()}, folder / TEACHER)
+    teacher = _with_transitions(model, Transitions.of(sequences), prepared, settings.history_length)
+    _save(teacher, folder)
     cases = cases_for(prepared, TEST)
     found = evaluate_baselines(prepared, cases, progress)
-    context = np.zeros((len(cases), 0), np.int32)
-    recent = histories_of(prepared, cases.baskets, settings.history_length, context).items
+    recent = recent_items(prepared, cases, settings.history_length)
     found["teacher"] = evaluate(
-        lambda rows: model.scores(recent[rows]),
+        lambda rows: teacher.scores(recent[rows]),
         cases,
         len(prepared.pseudonym),
         partial(progress, "evaluate the teacher"),
@@ -126,7 +131,35 @@ def train_next_item(
     return speed
 
 
-def load_next_item_teacher(folder: Path, items: int) -> NextItemTransformer:
+def recent_items(prepared: Prepared, cases: Cases, length: int) -> NDArray[np.int32]:
+    """int32 [n, length]: distinct items before each case, the latest last, 0 before the first."""
+    return histories_of(prepared, cases.baskets, length, np.zeros((len(cases), 0), np.int32)).items
+
+
+def _with_transitions(
+    model: NextItemTransformer, transitions: Transitions, prepared: Prepared, length: int
+) -> NextItemTeacher:
+    """A trained transformer with transitions heeded as the validation weeks say."""
+    cases = cases_for(prepared, VALIDATION)
+    recent = recent_items(prepared, cases, length)
+    choices = choices_of(
+        cases, lambda rows: model.scores(recent[rows]), lambda rows: transitions.log_shares(recent[rows])
+    )
+    return NextItemTeacher(model, transitions, best_heed(choices))
+
+
+def _save(teacher: NextItemTeacher, folder: Path) -> None:
+    shares = teacher.transitions.shares
+    saved = {
+        "shape": asdict(teacher.transformer.shape),
+        "weights": teacher.transformer.state_dict(),
+        "heed": teacher.heed,
+        **{name: torch.from_numpy(getattr(shares, name).copy()) for name in SHARES},
+    }
+    torch.save(saved, folder / TEACHER)
+
+
+def load_next_item_teacher(folder: Path, items: int) -> NextItemTeacher:
     """The teacher that `train_next_item` left behind.
 
     Args:
@@ -140,8 +173,9 @@ def load_next_item_teacher(folder: Path, items: int) -> NextItemTransformer:
         saved = torch.load(folder / TEACHER, weights_only=True)
         model = NextItemTransformer(TransformerShape(**saved["shape"]), items)
         model.load_state_dict(saved["weights"])
+        shares = sp.csr_matrix(tuple(saved[name].numpy() for name in SHARES), shape=(items + 1, items + 1))
     except UNREADABLE as error:
         raise RunError(
             f"{folder / TEACHER} is no teacher of this catalogue ({reason(error)}): run `pocketrec train` again"
         ) from None
-    return model.eval()
+    return NextItemTeacher(model.eval(), Transitions(shares), saved["heed"])

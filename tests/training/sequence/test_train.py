@@ -76,7 +76,7 @@ def test_the_teacher_comes_back(trained):
     prepared, folder = trained
     labels, teacher = load_next_item_labels(folder), load_next_item_teacher(folder, ITEMS)
     first = first_takes(prepared, TRAIN).of(0)[:1]
-    assert int(teacher.scores(first[None])[0, 1:].argmax()) + 1 == labels.items[0, 0]
+    assert int(teacher.transformer.scores(first[None])[0, 1:].argmax()) + 1 == labels.items[0, 0]
 
 
 def test_a_teacher_of_another_catalogue_is_refused(trained, tmp_path):
