@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compression.device_model import DeviceModel
     from compression.inverted_lists import FrozenCodes
     from compression.item_table import FrozenTable
+    from compression.successors import Successors
 
 SPEC, WEIGHTS = "device_model.json", "device_model.npz"
 ROW_SCALES, ORDER = "table_scales", "order"
@@ -125,7 +126,6 @@ def load_device_model(folder: Path) -> "DeviceModel":
             recorded.
     """
     from compression.device_model import DeviceModel, DeviceModelSpec, build_query_encoder, build_token_encoder
-    from compression.successors import Successors
 
     saved = load_saved_spec(folder)
     try:
@@ -146,8 +146,15 @@ def load_device_model(folder: Path) -> "DeviceModel":
         *encoders,
         adapter,
         recipe,
-        Successors(**{name: value[()] for name, value in successors.items()}) if successors else None,
+        _successors_of(successors) if successors else None,
     )
+
+
+def _successors_of(arrays: dict[str, np.ndarray]) -> "Successors":
+    from compression.successors import Successors
+
+    step, heed = np.float32(arrays["step"]), np.float32(arrays["heed"])
+    return Successors(arrays["items"], arrays["shares"], step, heed)
 
 
 def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
