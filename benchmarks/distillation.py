@@ -12,7 +12,7 @@ weeks; `kept` is the share of the first row's with its 95 % paired bootstrap int
 import argparse
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -40,7 +40,7 @@ LENGTH, WIDTH = 256, 64
 class Variant:
     """What is changed of how a build distils."""
 
-    recipe: DistillationRecipe = DistillationRecipe()
+    recipe: DistillationRecipe = field(default_factory=DistillationRecipe)
     temperature: float = 1.0
 
 
