@@ -1,4 +1,4 @@
-"""`python -m sync_server --settings FILE.json [audit]`: a server for other programs to start, and its upkeep."""
+"""`python -m sync_server --settings FILE.json [COMMAND]`: a server for other programs to start, relay, upkeep."""
 
 import argparse
 import sys
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from contracts.errors import PocketrecError
 from sync_server import audit_log
-from sync_server.serve import serve
 from sync_server.settings import ServerSettings, load_settings
 from sync_server.sql_store import open_store
 
@@ -18,6 +17,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--workers", type=int, default=1)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="without one, requests are answered")
+    commands.add_parser("relay", help="publish what happens to people to the broker that the settings name")
     audit = commands.add_parser("audit", help="check the audit log and print its head, to be noted elsewhere")
     audit.add_argument("--noted", metavar="NUMBER:HASH", help="a head noted earlier, over which the log must lead")
     options = parser.parse_args()
@@ -25,7 +25,13 @@ def main() -> int:
         settings = load_settings(options.settings)
         if options.command == "audit":
             _audit(settings, options.noted)
+        elif options.command == "relay":
+            from sync_server.relay import relay
+
+            relay(settings)
         else:
+            from sync_server.serve import serve
+
             serve(settings, options.host, options.port, options.workers)
     except PocketrecError as error:
         print(error, file=sys.stderr)

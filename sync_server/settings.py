@@ -30,6 +30,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     repository: str  # folder of the TUF repository with metadata/ and targets/; also tells the newest bundle
     staff: dict[str, Member] = {}  # by name, see `sync_server.staff`; without any no till can enrol
     repository_path: Annotated[str, Meta(pattern="^/[a-z0-9_-]+$")] = "/repository"  # where it is served
+    broker: str | None = None  # where changes are told: nats://host:4222, amqp://host/ or kafka://host:9092,host:9092
+    outbox_days: Annotated[int, Meta(ge=1)] = 28  # how long it is kept what was told to whom
     clock_file: str | None = None  # read the time from this file (see FileClock) instead of the machine's clock
     max_body_bytes: Annotated[int, Meta(ge=1024)] = MAX_BODY_BYTES
     max_decoded_bytes: Annotated[int, Meta(ge=1024)] = MAX_DECODED_BYTES

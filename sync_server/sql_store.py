@@ -8,6 +8,7 @@ signatures) is done before the turn, and requests that wait for it share one: se
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from alembic import command
@@ -19,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from contracts.errors import ConfigError
 from sync_server import tables
 from sync_server.clock import Clock, SystemClock
+from sync_server.turn import PUBLISHES
 
 BUSY_TIMEOUT_S = 60  # how long a writer waits for its turn; a sync takes milliseconds
 CONNECT_TIMEOUT_S = 10
@@ -54,6 +56,19 @@ class SqlStore:
                 connection.execute(_TAKE_TURN)
             yield connection
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        if self._engine.dialect.name == "sqlite":
+            with _locked_file(Path(f"{self._engine.url.database}.{name}")) as mine:
+                yield mine
+        else:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                try:
+                    locked = select(func.pg_try_advisory_lock(func.hashtextextended(name, TURN)))
+                    yield bool(connection.execute(locked).scalar_one())
+                finally:
+                    connection.invalidate()  # the lock ends with its session
+
     def now_ms(self) -> int:
         return self._clock.now_ms()
 
@@ -65,13 +80,14 @@ class SqlStore:
         self._engine.dispose()
 
 
-def open_store(database_url: str, clock: Clock | None = None) -> SqlStore:
+def open_store(database_url: str, clock: Clock | None = None, publishes: bool = False) -> SqlStore:
     """Open a store, creating or migrating its schema.
 
     Args:
         database_url: SQLAlchemy's, such as `sqlite:////var/lib/pocketrec/sync.sqlite` or
             `postgresql://user:password@host/database`.
         clock: the server's time, by default the machine's.
+        publishes: whether a relay reads the outbox; else nothing is written into it.
 
     Raises:
         ConfigError: if the address is none, or nothing that can be opened stands there.
@@ -84,7 +100,12 @@ def open_store(database_url: str, clock: Clock | None = None) -> SqlStore:
     if kind not in DRIVERS or not url.database or url.database == ":memory:":
         raise ConfigError(f"database {url.render_as_string()} is not supported: use {_ADDRESSES}")
     waits = {"sqlite": {"timeout": BUSY_TIMEOUT_S}, "postgresql": {"connect_timeout": CONNECT_TIMEOUT_S}}
-    engine = create_engine(url.set(drivername=DRIVERS[kind]), connect_args=waits[kind], pool_pre_ping=kind != "sqlite")
+    engine = create_engine(
+        url.set(drivername=DRIVERS[kind]),
+        connect_args=waits[kind],
+        pool_pre_ping=kind != "sqlite",
+        execution_options={PUBLISHES: publishes},
+    )
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -118,6 +139,20 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     read_only = connection.get_execution_options().get("pocketrec_read_only", False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the file's lock."""
+    import fcntl  # of POSIX systems only
+
+    with path.open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _migrate(connection: Connection) -> None:

@@ -23,6 +23,9 @@ class Store(Protocol):
         committed in their order.
         """
 
+    def alone(self, name: str) -> AbstractContextManager[bool]:
+        """Take a name, unless somebody in any process has it: whether it was taken. It is free when the block ends."""
+
     def now_ms(self) -> int:
         """The server's time, milliseconds since 1970."""
 

@@ -30,6 +30,7 @@ store = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),  # one row, number 1
     Column("generation", String(64), nullable=False),
     Column("changes", BigInteger, nullable=False),  # the last stamp given out
+    Column("published", BigInteger, nullable=False, server_default="0"),  # every row of the outbox up to this id
 )
 
 devices = Table(
@@ -228,4 +229,14 @@ audit_log = Table(  # rows are only ever added: triggers refuse the rest
     Column("handle", String(32), nullable=False, index=True),  # of a person or an owner; empty: about nobody
     Column("detail", Text, nullable=False),  # JSON
     Column("hash", LargeBinary(32), nullable=False),
+)
+
+outbox = Table(  # an id is never given twice, even after its row is pruned
+    "outbox",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("handle", String(128), nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),  # JSON of contracts.outbox.Message
+    sqlite_autoincrement=True,
 )

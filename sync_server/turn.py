@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+PUBLISHES = "pocketrec_publishes"
+"""The execution option in which a store's connections say whether its outbox has a reader."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -18,3 +21,8 @@ class Turn:
     connection: Connection
     now_ms: int
     stamp: int
+
+    @property
+    def publishes(self) -> bool:
+        """Whether a relay reads the outbox: messages that nobody takes away are not written."""
+        return bool(self.connection.get_execution_options().get(PUBLISHES))
