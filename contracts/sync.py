@@ -90,6 +90,14 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[EventType, Count]
 
 
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """When a device heard its last answer, by the clock that nobody can set: the server measures round trips by it."""
+
+    server_time: int  # as the answer says
+    boot_id: str
+    uptime_ms: Count  # when the answer was there
+
+
 class SyncRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     device_id: Identity
     epoch: Count
@@ -97,6 +105,7 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     sent_at: int  # milliseconds since 1970, the device's wall clock
     boot_id: str
     uptime_ms: Count
+    heard: Heard | None = None  # without it the times of all events are uncertain
     events: Annotated[
         tuple[msgspec.Raw, ...], Meta(max_length=MAX_EVENTS)
     ] = ()  # each an Event; one bad event is quarantined alone

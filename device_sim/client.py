@@ -26,6 +26,7 @@ from contracts.sync import (
     BundleOffer,
     EnrolRequest,
     EnrolResponse,
+    Heard,
     Problem,
     SyncRequest,
     SyncResponse,
@@ -158,6 +159,7 @@ class SyncClient:
                 sent_at=self._clock.wall_ms(),
                 boot_id=self._clock.boot_id,
                 uptime_ms=self._clock.uptime_ms(),
+                heard=self._heard(),
                 events=tuple(msgspec.Raw(codec.encode(event, self._content_type)) for event in batch.events),
                 held=batch.held,
                 dropped=batch.dropped,
@@ -182,6 +184,10 @@ class SyncClient:
             self.consents.confirm(request.consents)
             fix = TimeFix(answer.server_time, request.sent_at, request.boot_id, request.uptime_ms)
             self._database.put("time_fix", codec.encode(fix))
+            heard = Heard(
+                server_time=answer.server_time, boot_id=self._clock.boot_id, uptime_ms=self._clock.uptime_ms()
+            )
+            self._database.put("heard", codec.encode(heard))
         self.backoff.succeeded()
         return SyncReport(
             sent=len(batch.events),
@@ -201,6 +207,11 @@ class SyncClient:
         """What the last answer told about the device's clocks."""
         value = self._database.get("time_fix")
         return None if value is None else codec.decode(value, TimeFix)
+
+    def _heard(self) -> Heard | None:
+        """When the last answer came; of an earlier boot it is worth nothing."""
+        value = self._database.get("heard")
+        return None if value is None else codec.decode(value, Heard)
 
     def submit_update(self, update: RoundUpdate) -> RoundReceipt:
         """Hand in a federated update.

@@ -16,9 +16,10 @@ from sqlalchemy import select
 from contracts.codec import decode, encode
 from contracts.errors import AuthenticationError, PermissionDenied, TooManyError, WireError
 from contracts.rounds import RoundUpdate
-from contracts.sync import CHALLENGE_HEADER, SyncRequest, SyncResponse
+from contracts.sync import CHALLENGE_HEADER, SyncResponse
 from sync_server import devices, openapi, rounds, tables
 from sync_server.challenges import Challenges
+from sync_server.damaged import read_request
 from sync_server.enrolment import NotAttested, enrolling
 from sync_server.enrolment_routes import ENROLMENT_ROUTES
 from sync_server.group_commit import GroupCommit
@@ -57,7 +58,7 @@ def create_app(settings: ServerSettings) -> Litestar:
 
     def read_sync(request: Request, body: Body) -> Prepared:
         state, device = request.app.state, signer(request, body)
-        wanted = decode(body.decoded(settings.max_decoded_bytes), SyncRequest, body.format)
+        wanted = read_request(body.decoded(settings.max_decoded_bytes), body.format)
         state.rates.events(device.device_id, device.role, len(wanted.events))
         return prepare(settings, device.device_id, wanted, body.format, state.store.now_ms())
 

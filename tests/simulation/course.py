@@ -52,6 +52,7 @@ class Beginning:
         content = folder / "content"
         content.mkdir()
         day = Course(0, Beginning(content, (), Oracle()), folder)
+        day.clock.time_ms -= DAY_MS
         with day.disk:
             for number in range(PHONES + TILLS):
                 day.enrol(number)
@@ -168,7 +169,7 @@ class Course:
             capacity=chance.choice((6, 1000, 1000)),
             owner="" if role is DeviceRole.TILL else f"anonymous:device-{number}",
             boot=f"boot-of-{number}",
-            booted_ms=START_MS - HOUR_MS,
+            booted_ms=self.clock.time_ms - HOUR_MS,
         )
         self.devices.append(device)
         if role is DeviceRole.PHONE and chance.random() < 0.7:
@@ -405,7 +406,8 @@ class Course:
         if heard.profile is not None:
             assert heard.profile.owner == parcel.request.owner, "a profile of somebody else"
         if not lost:
-            self.devices[parcel.number].hear(parcel, heard)
+            self.clock.time_ms += self.chance.randrange(2_000)
+            self.devices[parcel.number].hear(parcel, heard, self.clock.time_ms)
 
     def _plan(self) -> Plan:
         statement = self.chance.randrange(60)

@@ -15,7 +15,7 @@ from contracts.consent import Consent, ConsentFact, Purpose
 from contracts.events import Event, EventType, Money
 from contracts.identity import DeviceRole
 from contracts.summary import Activity, OrderLine
-from contracts.sync import SEND_ORDER, Dropped, ProfileDelta, SeqRange, SyncRequest, SyncResponse, VerdictKind
+from contracts.sync import SEND_ORDER, Dropped, Heard, ProfileDelta, SeqRange, SyncRequest, SyncResponse, VerdictKind
 
 IMPORTANCE = {kind: place for place, kind in enumerate(SEND_ORDER)}
 
@@ -73,6 +73,7 @@ class Parcel:
     sent: tuple[Sent, ...]
     claims: tuple[Claim, ...]
     made_ms: int  # the true time
+    answer_late_ms: int | None  # how long the device's last answer in this boot was under way
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Profile:
     consents: dict[Purpose, Consent] = field(default_factory=dict)
 
     def apply(self, delta: ProfileDelta) -> "Profile":
-        assert delta.base_version in (0, self.version), "a delta to a version that the device does not hold"
+        assert delta.base_version in (0, self.version), f"a delta to version {delta.base_version}, the device holds {self.version}"
         whole = not delta.base_version
         return Profile(
             owner=delta.owner,
@@ -120,6 +121,8 @@ class Device:
     dropped: list[tuple[int, int, EventType]] = field(default_factory=list)  # epoch and seq
     profile: Profile = Profile()
     attempts: int = 0
+    heard: Heard | None = None
+    answer_late_ms: int | None = None
     waiting: Parcel | None = None  # the request whose answer would be believed
 
     def copy(self, number: int) -> "Device":
@@ -151,6 +154,7 @@ class Device:
 
     def restart(self, number: int, now_ms: int) -> None:
         self.boot, self.booted_ms = f"boot-{number}", now_ms
+        self.answer_late_ms = None
 
     @property
     def busy(self) -> bool:
@@ -180,6 +184,7 @@ class Device:
             sent_at=self.wall_ms(now_ms),
             boot_id=self.boot,
             uptime_ms=now_ms - self.booted_ms,
+            heard=self.heard,
             events=tuple(msgspec.Raw(one.raw) for one in sent),
             held=tuple(ranges(held)),
             dropped=tuple(self._dropped(epoch)),
@@ -189,14 +194,16 @@ class Device:
             profile_version=self.profile.version,
         )
         self.attempts += 1
-        self.waiting = Parcel(self.number, self.attempts, request, sent, self.claims, now_ms)
+        self.waiting = Parcel(self.number, self.attempts, request, sent, self.claims, now_ms, self.answer_late_ms)
         return self.waiting
 
-    def hear(self, parcel: Parcel, answer: SyncResponse) -> None:
+    def hear(self, parcel: Parcel, answer: SyncResponse, now_ms: int) -> None:
         """Take an answer, if it is the one that is waited for."""
         if self.waiting is not parcel:
             return
         self.waiting = None
+        self.heard = Heard(server_time=answer.server_time, boot_id=self.boot, uptime_ms=now_ms - self.booted_ms)
+        self.answer_late_ms = now_ms - answer.server_time
         request = parcel.request
         if answer.generation != self.generation:  # a restored store may lack what the other one settled
             self.generation = answer.generation
@@ -222,7 +229,8 @@ class Device:
         told = {fact.fact_id for fact in request.consents}
         self.facts = tuple(fact for fact in self.facts if fact.fact_id not in told)
         self.claims = tuple(claim for claim in self.claims if claim not in parcel.claims)
-        if answer.profile is not None and answer.profile.owner == self.owner:
+        asked = request.owner == self.owner and request.profile_version == self.profile.version  # no other user since
+        if answer.profile is not None and asked:
             self.profile = self.profile.apply(answer.profile)
 
     def message(self, made: Made, epoch: int, seq: int, device_id: str = "") -> bytes:

@@ -104,9 +104,9 @@ def _check_events(connection: Connection, oracle: Oracle, names: Mapping[int, st
             continue
         one = oracle.taken[key]
         assert (names[row.owner_id], row.profiled) == (one.owner, one.profiled), f"owner of {key}"
-        assert row.uncertain is not one.same_boot, f"certainty of {key}"
-        if one.same_boot:
-            assert abs(row.occurred_ms - one.made.true_ms) <= one.late_ms, f"time of {key}"
+        assert row.uncertain is (one.error_ms is None), f"certainty of {key}"
+        if one.error_ms is not None:
+            assert abs(row.occurred_ms - one.made.true_ms) <= one.error_ms, f"time of {key}"
         assert 0 <= row.occurred_ms <= row.received_at, f"time of {key}"
         hours[key] = row.occurred_ms // HOUR_MS
     return hours

@@ -15,6 +15,7 @@ from contracts.sync import SeqRange, SyncRequest, VerdictKind
 from tests.simulation.devices import Claim, Key, Made, Parcel, ranges
 
 KEEPING = {Purpose.PERSONALIZATION, Purpose.ANALYTICS, Purpose.MODEL_TRAINING}
+MINUTE_MS = 60_000
 Life = tuple[str, int]  # device and epoch
 
 
@@ -35,8 +36,7 @@ class Taken:
     made: Made
     owner: str
     profiled: bool
-    same_boot: bool
-    late_ms: int  # how long its request was under way: its time may be wrong by so much
+    error_ms: int | None  # how much its time may be off, None where nobody can tell
 
 
 @dataclass
@@ -160,8 +160,7 @@ class Oracle:
                 made=sent.made,
                 owner=sent.made.owner,
                 profiled=Purpose.PERSONALIZATION in self.allowed(sent.made.owner),
-                same_boot=sent.made.boot == request.boot_id,
-                late_ms=now_ms - parcel.made_ms,
+                error_ms=_error_ms(parcel, sent.made, now_ms),
             )
         return verdict
 
@@ -184,3 +183,11 @@ class Oracle:
         there = settled | held
         gaps = ranges(set(range(max(there, default=-1) + 1)) - there)
         return Expected(verdicts, epoch, watermark, gaps)
+
+
+def _error_ms(parcel: Parcel, made: Made, now_ms: int) -> int | None:
+    """Half of the time that the last answer and this request were under way."""
+    if made.boot != parcel.request.boot_id or parcel.answer_late_ms is None:
+        return None
+    round_trip_ms = parcel.answer_late_ms + now_ms - parcel.made_ms
+    return round_trip_ms // 2 + 1 if round_trip_ms <= MINUTE_MS else None

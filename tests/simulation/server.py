@@ -16,6 +16,7 @@ from contracts.codec import decode, encode
 from contracts.errors import InputError
 from contracts.identity import DeviceRole
 from contracts.sync import EnrolRequest, EnrolResponse, SyncRequest, SyncResponse
+from sync_server.damaged import read_request
 from sync_server.enrolment import enrolling
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import SqlStore, open_store
@@ -108,7 +109,7 @@ class Server:
 
     def _read(self, letter: Letter) -> Prepared:
         body = decompress(letter.body, letter.encoding, MAX_DECODED_BYTES)
-        request = decode(body, SyncRequest, letter.format)
+        request = read_request(body, letter.format)
         return prepare(self.settings, letter.device_id, request, letter.format, self.clock.now_ms())
 
 

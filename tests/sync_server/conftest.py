@@ -25,6 +25,7 @@ from contracts.sync import (
     CHALLENGE_HEADER,
     EnrolRequest,
     EnrolResponse,
+    Heard,
     ProfileDelta,
     SyncRequest,
     SyncResponse,
@@ -115,6 +116,7 @@ class Device:
         self.device_id, self.epoch, self.generation = enrolled.device_id, enrolled.epoch, enrolled.generation
         self.owner = f"anonymous:{self.device_id}"
         self.booted_ms = world.clock.now_ms() - 3_600_000
+        self.heard: Heard | None = None
         self.seq = 0
 
     @property
@@ -146,6 +148,7 @@ class Device:
             "sent_at": self.world.clock.now_ms(),
             "boot_id": "boot",
             "uptime_ms": self.uptime_ms,
+            "heard": self.heard,
             "events": tuple(
                 one if isinstance(one, msgspec.Raw) else msgspec.Raw(codec.encode(one, format)) for one in events
             ),
@@ -154,7 +157,9 @@ class Device:
 
     def sync(self, *events: Event | msgspec.Raw, format: str = "application/json", **fields: Any) -> SyncResponse:
         request = self.request(*events, format=format, **fields)
-        return self.world.wire.sync(self.device_id, request, format)
+        answer = self.world.wire.sync(self.device_id, request, format)
+        self.heard = Heard(server_time=answer.server_time, boot_id="boot", uptime_ms=self.uptime_ms)
+        return answer
 
     def log_in(self, login: str, *also: str, purposes: tuple[Purpose, ...] = tuple(Purpose)) -> SyncResponse:
         """Use the device as this login from now on, proven, and allow purposes."""

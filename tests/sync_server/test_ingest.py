@@ -240,6 +240,24 @@ class TestTime:
         phone.sync(event, sent_at=-(2**53))
         assert self.occurred(world, event) == (happened, False)
 
+    def test_a_time_is_off_by_at_most_half_the_round_trip_and_uncertain_after_a_long_one(self, world, phone):
+        happened, event = world.clock.now_ms(), phone.event()
+        request = phone.request(event)
+        world.clock.time_ms += 30_000  # the request stalls
+        world.wire.sync(phone.device_id, request, "application/json")
+        assert self.occurred(world, event) == (happened + 15_000, False)
+        late = phone.event()
+        request = phone.request(late)
+        world.clock.time_ms += 61_000
+        world.wire.sync(phone.device_id, request, "application/json")
+        assert self.occurred(world, late)[1]
+
+    def test_where_no_round_trip_was_measured_a_time_is_uncertain(self, world, phone):
+        event, other = phone.event(), phone.event()
+        phone.sync(event, heard=None)
+        phone.sync(other, heard=msgspec.structs.replace(phone.heard, boot_id="another"))
+        assert self.occurred(world, event) == self.occurred(world, other) == (world.clock.now_ms(), True)
+
     def test_across_boots_the_wall_clock_is_corrected_and_marked(self, world, phone):
         wrong_by = 10**9
         event = phone.event(boot_id="an earlier boot", occurred_at=world.clock.now_ms() - wrong_by)
