@@ -1,11 +1,13 @@
 """A small world around a store: a clock that is set, an identity provider, and devices that speak the contracts."""
 
 import base64
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +349,45 @@ class ServerProcess:
         return self.process.wait(timeout=30)
 
 
+class ForkedServer(ServerProcess):
+    """The same, started again in a moment; phones go on with the wire that they have."""
+
+    def __init__(self, folder: Path, database_url: str | None = None, **fields: Any) -> None:
+        super().__init__(folder, database_url, **fields)
+        command = [sys.executable, "-m", "tests.sync_server.forked_servers", str(self._settings_file)]
+        self.launcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._pid = 0
+        self._world: HttpWorld | None = None
+
+    def start(self, *_: str) -> HttpWorld:
+        assert self.launcher.stdin is not None
+        assert self.launcher.stdout is not None
+        self.launcher.stdin.write("\n")
+        self.launcher.stdin.flush()
+        said = sorted(self.launcher.stdout.readline().split() for _ in range(2))  # the pid, and the address
+        self._pid, address = int(said[0][-1]), said[1][-1]
+        if self._world is None:
+            self._world = HttpWorld(HttpWire(address), self.clock, self.provider, self.settings)
+        else:
+            self._world.wire.http.close()
+            self._world.wire.http = httpx.Client(base_url=address, timeout=30)
+        return self._world
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            while True:  # until it is gone
+                os.kill(self._pid, 0)
+        self._pid = 0
+
+    def stop(self) -> int:
+        if self._pid:
+            self.kill()
+        assert self.launcher.stdin is not None
+        self.launcher.stdin.close()
+        return self.launcher.wait(timeout=30)
+
+
 @pytest.fixture(scope="session")
 def http_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
     """One server process for all tests that do not hurt it."""
@@ -364,3 +405,9 @@ def server_process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S
     yield server
     if server.process is not None and server.process.poll() is None:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def forked_server() -> type[ForkedServer]:
+    """For tests that kill servers by the dozen."""
+    return ForkedServer
