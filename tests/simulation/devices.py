@@ -88,7 +88,9 @@ class Profile:
     consents: dict[Purpose, Consent] = field(default_factory=dict)
 
     def apply(self, delta: ProfileDelta) -> "Profile":
-        assert delta.base_version in (0, self.version), f"a delta to version {delta.base_version}, the device holds {self.version}"
+        assert delta.base_version in (0, self.version), (
+            f"a delta to version {delta.base_version}, the device holds {self.version}"
+        )
         whole = not delta.base_version
         return Profile(
             owner=delta.owner,
