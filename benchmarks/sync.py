@@ -45,6 +45,7 @@ class Server:
         settings = ServerSettings(
             database_url=database_url,
             secret_key=os.urandom(32),
+            identifier_keys={1: os.urandom(32)},
             identity_key=key,
             identity_audience=AUDIENCE,
             repository=str(folder / "repository"),

@@ -44,5 +44,6 @@ def owner_kind(owner: str) -> OwnerKind:
     """
     kind, _, value = owner.partition(":")
     if not value or kind not in _KINDS:
-        raise WireError(f"owner {owner!r} is not kind:value with kind one of {', '.join(OwnerKind)}")
+        # Not what was given: it may be a person's identifier, and this reason is kept.
+        raise WireError(f"the owner is not kind:value with kind one of {', '.join(OwnerKind)}")
     return _KINDS[kind]

@@ -26,6 +26,7 @@ from contracts.windows import HourCount
 SIGNATURE_SCHEME = "PocketrecDevice"
 CHALLENGE_HEADER = "Pocketrec-Challenge"
 MAX_EVENTS = 500  # events of one request
+MAX_KNOWN_OWNERS = 64
 MAX_BODY_BYTES = 4 * 2**20  # as sent
 MAX_DECODED_BYTES = 16 * 2**20  # after decompression
 MAX_RANGES = 10_000  # held, and dropped, of one request; the lowest first
@@ -114,6 +115,9 @@ class SyncRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ] = ()  # created and kept on the device, not in this request
     dropped: Annotated[tuple[Dropped, ...], Meta(max_length=MAX_RANGES)] = ()
     owner: Identity | None = None  # the current owner, whose profile is asked for
+    known_owners: Annotated[
+        tuple[Identity, ...], Meta(max_length=MAX_KNOWN_OWNERS)
+    ] = ()  # further owners of events on the device: which of them are the current one's person?
     identity_tokens: Annotated[
         tuple[str, ...], Meta(max_length=MAX_TOKENS)
     ] = ()  # proofs of owners, see contracts.identity
@@ -147,7 +151,7 @@ class ProfileDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     orders: dict[str, dict[str, OrderLine] | None] = {}
     hours: tuple[HourCount, ...] = ()  # buckets of `contracts.windows`
     consents: dict[Purpose, Consent] = {}
-    owners: tuple[Identity, ...] = ()  # whose events the profile unifies
+    owners: tuple[Identity, ...] = ()  # of the names in the request, those whose events the profile unifies
 
 
 class BundleOffer(msgspec.Struct, frozen=True, kw_only=True):

@@ -122,8 +122,8 @@ class EventCache:
             for event in events:
                 seq = self._next_seq(connection, epoch)
                 connection.execute(
-                    "INSERT INTO events (epoch, seq, type, priority, payload) VALUES (?, ?, ?, ?, ?)",
-                    (epoch, seq, event.type, SEND_ORDER.index(event.type), _pack(event)),
+                    "INSERT INTO events (epoch, seq, owner, type, priority, payload) VALUES (?, ?, ?, ?, ?, ?)",
+                    (epoch, seq, event.owner, event.type, SEND_ORDER.index(event.type), _pack(event)),
                 )
                 recorded.append(msgspec.structs.replace(event, device_id=device_id, epoch=epoch, seq=seq))
             self._make_room(connection)
@@ -211,6 +211,13 @@ class EventCache:
     def unsettled(self) -> int:
         """How many events the server has given no final verdict on."""
         return self._database.connection.execute("SELECT count(*) FROM events WHERE NOT settled").fetchone()[0]
+
+    def owners(self, limit: int) -> list[str]:
+        """Whose events are still here, the latest first."""
+        rows = self._database.connection.execute(
+            "SELECT owner FROM events GROUP BY owner ORDER BY max(epoch) DESC, max(seq) DESC LIMIT ?", (limit,)
+        )
+        return [owner for (owner,) in rows]
 
     def kept(self, owners: Collection[str], *, settled: bool) -> list[Event]:
         """Events of these owners that are still here, with or without those that are settled."""

@@ -23,6 +23,7 @@ from contracts.sync import (
     CHALLENGE_HEADER,
     MAX_CONSENTS,
     MAX_EVENTS,
+    MAX_KNOWN_OWNERS,
     BundleOffer,
     EnrolRequest,
     EnrolResponse,
@@ -164,6 +165,7 @@ class SyncClient:
                 held=batch.held,
                 dropped=batch.dropped,
                 owner=self._profile.owner,
+                known_owners=self._known_owners(),
                 identity_tokens=identity_tokens,
                 consents=consents,
                 profile_version=self._profile.version,
@@ -202,6 +204,13 @@ class SyncClient:
             unsettled=self._cache.unsettled(),
             retry_after_s=answer.retry_after_s,
         )
+
+    def _known_owners(self) -> tuple[str, ...]:
+        """Further owners of events on the device: some may turn out to be whom the profile is asked of."""
+        current = self._profile.owner
+        if current is None:
+            return ()
+        return tuple(owner for owner in self._cache.owners(MAX_KNOWN_OWNERS) if owner != current)
 
     def time_fix(self) -> TimeFix | None:
         """What the last answer told about the device's clocks."""

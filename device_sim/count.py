@@ -19,7 +19,7 @@ class Created(msgspec.Struct, frozen=True, array_like=True):
     """An event as a device created it."""
 
     key: EventKey
-    sha256: str  # hex, of the event in canonical JSON
+    sha256: str  # hex, of the event in canonical JSON without its owner, whose name the server does not keep
 
 
 class IndependentCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,9 @@ class IndependentCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def created(event: Event) -> Created:
-    return Created(event.key, hashlib.sha256(codec.encode(event)).hexdigest())
+    return Created(
+        event.key, hashlib.sha256(codec.encode(msgspec.structs.replace(event, owner=msgspec.UNSET))).hexdigest()
+    )
 
 
 def count_independently(

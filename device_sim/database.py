@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS epochs (epoch INTEGER PRIMARY KEY, next_seq INTEGER N
 CREATE TABLE IF NOT EXISTS events (
     epoch INTEGER NOT NULL,
     seq INTEGER NOT NULL,
+    owner TEXT NOT NULL,
     type TEXT NOT NULL,
     priority INTEGER NOT NULL,           -- position in SEND_ORDER: 0 is sent first and given up last
     settled INTEGER NOT NULL DEFAULT 0,  -- 1: the server's verdict is final

@@ -41,7 +41,7 @@ class HeldProfile:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """Whose events the profile unifies."""
+        """Whose events the profile unifies, as far as they have names on this device."""
         return self._head().owners
 
     @property

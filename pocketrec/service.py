@@ -12,6 +12,7 @@ from sync_server.staff import Member, Role, token_digest
 DATABASE = "sync.sqlite"
 SERVER_KEY, SERVER_KEY_BYTES = "server.key", 32  # what the server's workers share
 STAFF_TOKEN, STAFF_TOKEN_BYTES = "staff.token", 32
+IDENTIFIER_KEY, IDENTIFIER_KEY_BYTES = "identifier.key", 32  # version 1 of what identifiers are hashed with
 IDENTITY_KEY, IDENTITY_KEY_BYTES = "identity.key", 32  # raw Ed25519 private key of the run's own identity provider
 
 
@@ -51,6 +52,7 @@ def server_settings(
         database_url=database_url or f"sqlite:///{(folder / DATABASE).resolve()}",
         secret_key=run.secret(SERVER_KEY, SERVER_KEY_BYTES),
         staff={"run": Member(token_sha256=token_digest(staff_token(run)), roles=frozenset(Role))},
+        identifier_keys={1: run.secret(IDENTIFIER_KEY, IDENTIFIER_KEY_BYTES)},
         identity_key=identity_key or _public_half(own_identity_key(run)),
         identity_audience=project.project.name,
         repository=str((repository or run.repository).resolve()),

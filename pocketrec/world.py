@@ -121,13 +121,13 @@ class World:
                 fleet.close()
 
     def held_events(self) -> Iterator[Event]:
-        """What lies in the server's database, read past the server and its code."""
+        """What lies in the server's database, read past the server and its code; whose it is lies there as no name."""
         import sqlite3
 
         connection = sqlite3.connect(f"file:{self.folder / SERVER / DATABASE}?mode=ro", uri=True)
         try:
             for (payload,) in connection.execute("SELECT payload FROM events WHERE verdict = 'accepted'"):
-                yield msgspec.json.decode(payload, type=Event)
+                yield msgspec.convert(msgspec.json.decode(payload) | {"owner": "anonymous:unknown"}, Event)
         finally:
             connection.close()
 

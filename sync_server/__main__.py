@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from contracts.errors import PocketrecError
-from sync_server import audit_log
+from sync_server import audit_log, identifiers
 from sync_server.settings import ServerSettings, load_settings
 from sync_server.sql_store import open_store
 
@@ -20,6 +20,8 @@ def main() -> int:
     commands.add_parser("relay", help="publish what happens to people to the broker that the settings name")
     audit = commands.add_parser("audit", help="check the audit log and print its head, to be noted elsewhere")
     audit.add_argument("--noted", metavar="NUMBER:HASH", help="a head noted earlier, over which the log must lead")
+    names = commands.add_parser("identifiers", help="how many identifiers lie under which version of identifier_keys")
+    names.add_argument("--activate", action="store_true", help="put the newest key in force, once all workers have it")
     options = parser.parse_args()
     try:
         settings = load_settings(options.settings)
@@ -29,6 +31,8 @@ def main() -> int:
             from sync_server.relay import relay
 
             relay(settings)
+        elif options.command == "identifiers":
+            _identifiers(settings, options.activate)
         else:
             from sync_server.serve import serve
 
@@ -44,6 +48,17 @@ def _audit(settings: ServerSettings, noted: str | None) -> None:
     store = open_store(settings.database_url, settings.clock())
     try:
         print(audit_log.verify(store, before))
+    finally:
+        store.close()
+
+
+def _identifiers(settings: ServerSettings, activate: bool) -> None:
+    store = open_store(settings.database_url, settings.clock(), settings.keys)
+    try:
+        if activate:
+            print(f"key {identifiers.activate(store)} is in force")
+        for version, count in identifiers.holdings(store).items():
+            print(f"key {version}: {count} identifiers")
     finally:
         store.close()
 

@@ -43,9 +43,8 @@ def create_app(settings: ServerSettings) -> Litestar:
 
     @asynccontextmanager
     async def opened_store(app: Litestar) -> AsyncIterator[None]:
-        store = await asyncio.to_thread(
-            open_store, settings.database_url, settings.clock(), publishes=settings.broker is not None
-        )
+        publishes = settings.broker is not None
+        store = await asyncio.to_thread(open_store, settings.database_url, settings.clock(), settings.keys, publishes)
         app.state.store, app.state.device_keys = store, devices.Keys(store)
         app.state.challenges, app.state.settings = Challenges(settings.secret_key), settings
         app.state.enrol, app.state.rates = enrolling(store, settings), Rates(settings.phone_rate, settings.shop_rate)

@@ -1,6 +1,6 @@
 """What the store holds, for whoever checks it: read-only."""
 
-from collections import defaultdict
+from collections.abc import Collection
 
 from sqlalchemy import func, select
 
@@ -28,13 +28,10 @@ def accepted_events(store: Store) -> dict[EventKey, bytes]:
         return {EventKey(device_id, epoch, seq): payload_hash for device_id, epoch, seq, payload_hash in rows}
 
 
-def people(store: Store) -> dict[int, tuple[str, ...]]:
-    """Every person with the names of their owners, also of those without a profile."""
-    found: dict[int, tuple[str, ...]] = defaultdict(tuple)
+def persons(store: Store, names: Collection[str]) -> dict[str, int]:
+    """The person that each of some owners is, where known: owners of one person are one human being."""
     with store.read() as connection:
-        for row in connection.execute(select(owners.c.person_id, owners.c.owner).order_by(owners.c.id)):
-            found[row.person_id] += (row.owner,)
-    return dict(found)
+        return {name: owner.person_id for name, owner in find(connection, store.keys, names).items()}
 
 
 def count_profiles(store: Store) -> int:
@@ -50,7 +47,7 @@ def count_merged_profiles(store: Store) -> int:
 def profile(store: Store, owner: str) -> Summary:
     """The unified profile of the person that an owner is, empty where the owner is unknown."""
     with store.read() as connection:
-        known = find(connection, [owner]).get(owner)
+        known = find(connection, store.keys, [owner]).get(owner)
         if known is None:
             return Summary()
         mine = select(owners.c.id).where(owners.c.person_id == known.person_id)

@@ -18,11 +18,10 @@ from sync_server import attestation, audit_log
 from sync_server.challenges import Challenges
 from sync_server.devices import FIRST_EPOCH, Device, check, device_of, issue_epoch
 from sync_server.settings import ServerSettings
-from sync_server.sql_store import next_stamp
 from sync_server.staff import Role, actor
 from sync_server.store import Store
 from sync_server.tables import devices
-from sync_server.turn import Turn
+from sync_server.turn import take_turn
 
 HOUR_MS = 3_600_000
 _COUNT = text(
@@ -76,14 +75,14 @@ def enrolling(store: Store, settings: ServerSettings) -> Enrol:
             _check_attested(challenges, request, now_ms)
             if refused := attest(request, request.challenge):
                 raise PermissionDenied(f"the attestation is refused: {refused}")
-        with store.write() as connection:
+        with take_turn(store) as turn:
+            connection = turn.connection
             connection.execute(_FORGET, {"hour": hour})
             if connection.execute(_COUNT, {"source": source, "hour": hour}).scalar_one() > quota:
                 wait_s = -(-((hour + 1) * HOUR_MS - now_ms) // 1000)
                 raise TooManyError(f"{name} = {quota} is used up: enrol again in {wait_s} s", wait_s)
             device = _enrolled(connection, request, now_ms)
             if request.role is not DeviceRole.PHONE:
-                turn = Turn(connection, now_ms, next_stamp(connection))
                 audit_log.record(turn, source, "enrol_device", "", {"device_id": device.device_id, "role": device.role})
         return EnrolResponse(
             device_id=device.device_id,
@@ -101,14 +100,13 @@ def revoke(store: Store, staff_name: str, device_id: str) -> Revocation:
     Raises:
         UnknownError: if there is no such device.
     """
-    with store.write() as connection:
+    with take_turn(store) as turn:
         mine = devices.c.device_id == device_id
-        row = connection.execute(select(devices.c.revoked_at).where(mine)).one_or_none()
+        row = turn.connection.execute(select(devices.c.revoked_at).where(mine)).one_or_none()
         if row is None:
             raise UnknownError(f"device {device_id!r} is not enrolled here: name one that is")
-        turn = Turn(connection, store.now_ms(), next_stamp(connection))
         revoked_at = turn.now_ms if row.revoked_at is None else row.revoked_at
-        connection.execute(update(devices).where(mine).values(revoked_at=revoked_at))
+        turn.connection.execute(update(devices).where(mine).values(revoked_at=revoked_at))
         audit_log.record(turn, f"staff {staff_name}", "revoke_device", "", {"device_id": device_id})
     return Revocation(device_id=device_id, revoked_at=revoked_at)
 

@@ -58,6 +58,7 @@ class Answer:
     payload_hash: bytes
     verdict: VerdictKind
     reason: str
+    owner_id: int | None  # of the event's owner, where the device may speak for it
 
 
 def ingest(
@@ -85,9 +86,10 @@ def ingest(
         found: list[Verdict] = []
         for position, (key, one) in enumerate(zip(own, batch.received, strict=True)):
             speaker = batch.speakers[one.owner] if one.owner else "the event names no owner"
+            owner_id = speaker.id if isinstance(speaker, Owner) else None
             purposes = allowed[speaker.person_id] if isinstance(speaker, Owner) else frozenset[Purpose]()
             if key and key in answers:
-                kind, reason = _again(answers[key], one)
+                kind, reason = _again(answers[key], one, owner_id)
             else:
                 kind, reason = _first_time(key, one, speaker, purposes)
             found.append(Verdict(position=position, kind=kind, reason=reason))
@@ -97,19 +99,14 @@ def ingest(
                 continue
             if key in answers:
                 continue
-            answers[key] = Answer(one.payload_hash, kind, reason)
-            row = _row(key, one, kind, reason, turn.now_ms)
+            answers[key] = Answer(one.payload_hash, kind, reason, owner_id)
+            row = _row(key, answers[key], turn.now_ms)
             if purposes.intersection(consents.KEEPING) and kind is not VerdictKind.REFUSED:
                 row["payload"] = one.payload
             if kind is VerdictKind.ACCEPTED and one.event and isinstance(speaker, Owner):
                 occurred_ms, uncertain = fix_time(one.event, batch.request, turn.now_ms)
                 profiled = Purpose.PERSONALIZATION in purposes
-                row |= {
-                    "owner_id": speaker.id,
-                    "occurred_ms": occurred_ms,
-                    "uncertain": uncertain,
-                    "profiled": profiled,
-                }
+                row |= {"occurred_ms": occurred_ms, "uncertain": uncertain, "profiled": profiled}
                 if profiled:
                     hour = occurred_ms // HOUR_MS
                     additions[speaker.id].append(summary_of(one.event, hour))
@@ -124,8 +121,9 @@ def ingest(
     return verdicts
 
 
-def _again(answer: Answer, received: Received) -> tuple[VerdictKind, str]:
-    if answer.payload_hash != received.payload_hash:
+def _again(answer: Answer, received: Received, owner_id: int | None) -> tuple[VerdictKind, str]:
+    of_another = None not in (answer.owner_id, owner_id) and answer.owner_id != owner_id
+    if of_another or answer.payload_hash != received.payload_hash:
         return VerdictKind.CONFLICT, CONFLICT
     if answer.verdict is VerdictKind.ACCEPTED:
         return VerdictKind.DUPLICATE, ""
@@ -151,20 +149,22 @@ def _answers(turn: Turn, keys: set[EventKey], settled: Mapping[Life, list[Range]
     known = sorted(key for key in keys if holds(settled[key.device_id, key.epoch], key.seq))
     names = ("device_id", "epoch", "seq")
     return {
-        EventKey(row.device_id, row.epoch, row.seq): Answer(row.payload_hash, VerdictKind(row.verdict), row.reason)
+        EventKey(row.device_id, row.epoch, row.seq): Answer(
+            row.payload_hash, VerdictKind(row.verdict), row.reason, row.owner_id
+        )
         for row in rows_at(turn.connection, events, names, [(key.device_id, key.epoch, key.seq) for key in known])
     }
 
 
-def _row(key: EventKey, received: Received, kind: VerdictKind, reason: str, now_ms: int) -> dict[str, Any]:
+def _row(key: EventKey, answer: Answer, now_ms: int) -> dict[str, Any]:
     return {
         "device_id": key.device_id,
         "epoch": key.epoch,
         "seq": key.seq,
-        "payload_hash": received.payload_hash,
-        "verdict": kind.value,
-        "reason": reason,
-        "owner_id": None,
+        "payload_hash": answer.payload_hash,
+        "verdict": answer.verdict.value,
+        "reason": answer.reason,
+        "owner_id": answer.owner_id,
         "occurred_ms": None,
         "uncertain": None,
         "profiled": None,

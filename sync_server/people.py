@@ -4,23 +4,29 @@ Links are facts and are kept; the person of an owner is what they add up to: the
 linked, directly or over others.
 """
 
+import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from contracts.identity import DeviceRole, IdentityClaims, OwnerKind, owner_kind
-from sync_server.bulk import insert_rows
+from sync_server.bulk import insert_rows, rows_at, update_rows
 from sync_server.devices import Device
+from sync_server.identifiers import IdentifierKeys
 from sync_server.tables import links, owners, proofs
 from sync_server.turn import Turn
+
+HANDLE_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Owner:
     id: int
-    name: str
+    kind: OwnerKind
+    handle: str  # random: what logs and messages call it
+    name: str | None  # `kind:value`, where whoever asked named it: the store does not know it
     person_id: int
     stamp: int  # when it appeared, was linked or decided on consent
     profile_stamp: int  # when its summary changed last
@@ -30,25 +36,50 @@ Speakers = dict[str, Owner | str]
 """For each name the owner, if a device may write as this owner, else the reason why not."""
 
 
-def find(connection: Connection, names: Collection[str]) -> dict[str, Owner]:
+def find(connection: Connection, keys: IdentifierKeys, names: Collection[str]) -> dict[str, Owner]:
     """The owners that are known, by name."""
+    return {name: _owner(row, name) for name, row in _rows_of(connection, keys, names)}
+
+
+def look_up(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
+    """The owners that are known, by name; those under an older key are put under the one in force."""
+    rows = _rows_of(turn.connection, turn.keys, names)
+    renewed = [
+        {"id": row.id, "key_version": turn.key_version, "digest": turn.keys.digest(turn.key_version, name)}
+        for name, row in rows
+        if row.key_version < turn.key_version
+    ]
+    update_rows(turn.connection, owners, sorted(renewed, key=lambda row: row["id"]))
+    return {name: _owner(row, name) for name, row in rows}
+
+
+def create(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
+    """Owners of names that nobody has had, each a person of its own."""
     if not names:
         return {}
-    rows = connection.execute(select(owners).where(owners.c.owner.in_(sorted(names))))
-    return {row.owner: _owner(row) for row in rows}
+    digests = {turn.keys.digest(turn.key_version, name): name for name in sorted(names)}
+    fresh = [
+        {
+            "kind": owner_kind(name),
+            "key_version": turn.key_version,
+            "digest": digest,
+            "handle": secrets.token_hex(HANDLE_BYTES),
+            "person_id": 0,
+            "stamp": turn.stamp,
+            "profile_stamp": 0,
+        }
+        for digest, name in digests.items()
+    ]
+    turn.connection.execute(insert(owners), fresh)
+    turn.connection.execute(update(owners).where(owners.c.person_id == 0).values(person_id=owners.c.id))
+    rows = rows_at(turn.connection, owners, ("digest",), [(digest,) for digest in sorted(digests)])
+    return {digests[row.digest]: _owner(row, digests[row.digest]) for row in rows}
 
 
 def ensure(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
-    """The owners of these names; those unknown so far are each a person of their own."""
-    known = find(turn.connection, names)
-    created = sorted(set(names) - known.keys())
-    if not created:
-        return known
-    fresh = [{"owner": name, "person_id": 0, "stamp": turn.stamp, "profile_stamp": 0} for name in created]
-    turn.connection.execute(insert(owners), fresh)
-    alone = owners.c.owner.in_(created)
-    turn.connection.execute(update(owners).where(alone).values(person_id=owners.c.id))
-    return known | find(turn.connection, created)
+    """The owners of these names; those unknown so far are created."""
+    known = look_up(turn, names)
+    return known | create(turn, set(names) - known.keys())
 
 
 def families(connection: Connection, people: Collection[int]) -> dict[int, list[Owner]]:
@@ -85,7 +116,7 @@ def _link(turn: Turn, device: Device, one: Owner, other: Owner) -> None:
         turn.connection.execute(update(owners).where(joined).values(person_id=min(people), stamp=turn.stamp))
 
 
-def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]]) -> list[Speakers]:
+def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]], known: Mapping[str, Owner]) -> list[Speakers]:
     """Whom each of some devices may speak for.
 
     A phone speaks for owners proven by a token that it has shown; a till for every card it reads. An anonymous session
@@ -93,14 +124,14 @@ def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]]) -> lis
 
     Args:
         asked: devices and names.
+        known: of all these names and any others, as `look_up` found them.
 
     Raises:
         WireError: if a name is no `kind:value`.
     """
     names = {name for _, wanted in asked for name in wanted}
     kinds = {name: owner_kind(name) for name in names}
-    known = find(turn.connection, names)
-    proven = _devices_of(turn.connection, known)
+    proven = _devices_of(turn.connection, {name: owner for name, owner in known.items() if name in names})
     reasons: list[dict[str, str]] = []
     claims: dict[str, Device] = {}
     for device, wanted in asked:
@@ -109,7 +140,8 @@ def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]]) -> lis
             if not reason and kinds[name] is OwnerKind.ANONYMOUS and not proven[name]:
                 claims[name] = device
                 proven[name].add(device.device_id)
-    found = ensure(turn, {name for answer in reasons for name, reason in answer.items() if not reason})
+    allowed = {name for answer in reasons for name, reason in answer.items() if not reason}
+    found = {**known, **create(turn, allowed - known.keys())}
     mine = [
         {"owner_id": found[name].id, "device_id": device.device_id, "proven_at": turn.now_ms}
         for name, device in claims.items()
@@ -140,5 +172,11 @@ def _devices_of(connection: Connection, known: dict[str, Owner]) -> dict[str, se
     return found
 
 
-def _owner(row: Row) -> Owner:
-    return Owner(row.id, row.owner, row.person_id, row.stamp, row.profile_stamp)
+def _rows_of(connection: Connection, keys: IdentifierKeys, names: Collection[str]) -> list[tuple[str, Row]]:
+    """Owners' rows, each with its name, whichever live key it is under."""
+    named = {digest: name for name in names for digest in keys.digests(name)}
+    return [(named[row.digest], row) for row in rows_at(connection, owners, ("digest",), [(d,) for d in sorted(named)])]
+
+
+def _owner(row: Row, name: str | None = None) -> Owner:
+    return Owner(row.id, OwnerKind(row.kind), row.handle, name, row.person_id, row.stamp, row.profile_stamp)

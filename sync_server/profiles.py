@@ -70,18 +70,19 @@ def of_owners(connection: Connection, owner_ids: Collection[int]) -> Summary:
     return _merged(items, lines)
 
 
-def deltas(connection: Connection, asked: Sequence[tuple[Owner, int]]) -> list[ProfileDelta | None]:
+def deltas(connection: Connection, asked: Sequence[tuple[Owner, int, Collection[Owner]]]) -> list[ProfileDelta | None]:
     """What each of some devices must be told of its person's profile, None if nothing.
 
     The version is the largest stamp of anything in the profile. Where owners were linked or consent was decided since,
     the profile is sent whole; without consent for personalization it is empty, and the decisions alone are sent.
 
     Args:
-        asked: a device's current, proven owner, and the version that the device holds, 0 if none.
+        asked: a device's current, proven owner, the version that the device holds, 0 if none, and the owners that it
+            named.
     """
-    family_of = families(connection, {owner.person_id for owner, _ in asked})
+    family_of = families(connection, {owner.person_id for owner, *_ in asked})
     news: list[tuple[int, Owner, int, int]] = []  # place, owner, version, base
-    for place, (owner, known) in enumerate(asked):
+    for place, (owner, known, _) in enumerate(asked):
         family = family_of[owner.person_id]
         decided = max(member.stamp for member in family)
         version = max(decided, *(member.profile_stamp for member in family))
@@ -105,7 +106,7 @@ def deltas(connection: Connection, asked: Sequence[tuple[Owner, int]]) -> list[P
         news, told, summaries, counts, strict=True
     ):
         found[place] = ProfileDelta(
-            owner=owner.name,
+            owner=owner.name or "",
             base_version=base,
             version=version,
             items=dict(summary.items),
@@ -117,9 +118,15 @@ def deltas(connection: Connection, asked: Sequence[tuple[Owner, int]]) -> list[P
                 )
                 for purpose in Purpose
             },
-            owners=tuple(member.name for member in family) or (owner.name,),
+            owners=_named_of(family or [owner], [owner, *asked[place][2]]),
         )
     return found
+
+
+def _named_of(family: Iterable[Owner], named: Iterable[Owner]) -> tuple[str, ...]:
+    """The names among these that belong to a family, in the order in which its owners appeared."""
+    names = {owner.id: owner.name for owner in named if owner.name}
+    return tuple(names[member.id] for member in family if member.id in names)
 
 
 def _changed_since(connection: Connection, asked: Sequence[tuple[list[int], int]]) -> list[Summary]:

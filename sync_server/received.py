@@ -24,8 +24,8 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Received:
-    payload: bytes  # canonical where the event is well formed, else as sent
-    payload_hash: bytes  # SHA-256 of the payload
+    payload: bytes | None  # JSON without the owner, canonical where the event is well formed; None if unreadable
+    payload_hash: bytes  # SHA-256 of the payload, or of what was sent where that is unreadable
     key: EventKey | None
     owner: str | None
     event: Event | None
@@ -33,8 +33,25 @@ class Received:
 
 
 def payload_hash(event: Event) -> bytes:
-    """What tells two events with the same key apart: SHA-256 of the event's canonical JSON."""
-    return _sha256(encode(event))
+    """What, beside their owners, tells two events with the same key apart: SHA-256 of the event at rest."""
+    return _sha256(at_rest(event))
+
+
+def at_rest(event: Event) -> bytes:
+    """An event's canonical JSON without its owner, whose identifier is never written down."""
+    return encode(msgspec.structs.replace(event, owner=msgspec.UNSET))
+
+
+def from_rest(payload: bytes, owner: str) -> Event:
+    """The event that `at_rest` made a payload of.
+
+    Raises:
+        WireError: if the payload is of no event that this version knows.
+    """
+    try:
+        return msgspec.convert(msgspec.json.decode(payload) | {"owner": owner}, Event)
+    except (msgspec.DecodeError, TypeError) as error:
+        raise WireError(f"not a valid event at rest: {error}") from None
 
 
 def read_event(raw: msgspec.Raw, format: str) -> Received:
@@ -46,7 +63,7 @@ def read_event(raw: msgspec.Raw, format: str) -> Received:
             raise WireError(f"price x quantity is above {MAX_LINE_AMOUNT} minor units: send the price of one piece")
     except WireError as error:
         return _malformed(raw, format, str(error))
-    payload = encode(event)
+    payload = at_rest(event)
     return Received(payload, _sha256(payload), event.key, event.owner, event)
 
 
@@ -55,13 +72,25 @@ def _malformed(raw: msgspec.Raw, format: str, problem: str) -> Received:
     try:
         envelope = decode(raw, _Envelope, format)
     except WireError:
-        return Received(sent, _sha256(sent), None, None, None, problem)
+        return Received(None, _sha256(sent), None, None, None, problem)
+    payload = _without_owner(raw, format)
+    digest = _sha256(sent if payload is None else payload)
     key = EventKey(envelope.device_id, envelope.epoch, envelope.seq)
     try:
         owner_kind(str(envelope.owner))
     except WireError:
-        return Received(sent, _sha256(sent), key, None, None, problem)
-    return Received(sent, _sha256(sent), key, str(envelope.owner), None, problem)
+        return Received(payload, digest, key, None, None, problem)
+    return Received(payload, digest, key, str(envelope.owner), None, problem)
+
+
+def _without_owner(raw: msgspec.Raw, format: str) -> bytes | None:
+    """What was sent as JSON without its owner, None if it cannot be told apart from the rest or written as JSON."""
+    try:
+        fields = decode(raw, dict[str, object], format)
+        fields.pop("owner", None)
+        return encode(fields)
+    except (WireError, TypeError, ValueError, OverflowError, RecursionError):
+        return None
 
 
 def _sha256(data: bytes) -> bytes:

@@ -9,8 +9,11 @@ from msgspec import Meta
 from contracts.errors import ConfigError
 from contracts.sync import MAX_BODY_BYTES, MAX_DECODED_BYTES
 from sync_server.clock import Clock, FileClock, SystemClock
+from sync_server.identifiers import MIN_KEY_BYTES, IdentifierKeys
 from sync_server.rates import Rate
 from sync_server.staff import Member
+
+KeyVersion = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +21,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     database_url: str  # SQLAlchemy's, for instance sqlite:////var/lib/pocketrec/sync.sqlite
     secret_key: Annotated[bytes, Meta(min_length=32)]  # the server's own, shared by its workers; of challenges
+    identifier_keys: Annotated[  # of identifiers at rest, by version; see `sync_server.identifiers`
+        dict[KeyVersion, Annotated[bytes, Meta(min_length=MIN_KEY_BYTES)]], Meta(min_length=1)
+    ]
     identity_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # the identity provider's raw Ed25519 public key
     identity_audience: str  # the `aud` that its tokens must name
     attestation: str | None = None  # module:function that judges a phone's or till's attestation when it enrols
@@ -37,6 +43,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_decoded_bytes: Annotated[int, Meta(ge=1024)] = MAX_DECODED_BYTES
     retry_changed_s: Annotated[int, Meta(ge=1)] = 60  # come back after so long where something changed
     retry_idle_s: Annotated[int, Meta(ge=1)] = 900  # and after so long where nothing did
+
+    @property
+    def keys(self) -> IdentifierKeys:
+        return IdentifierKeys(self.identifier_keys)
 
     def clock(self) -> Clock:
         return SystemClock() if self.clock_file is None else FileClock(Path(self.clock_file))

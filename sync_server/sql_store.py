@@ -13,13 +13,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from contracts.errors import ConfigError
 from sync_server import tables
 from sync_server.clock import Clock, SystemClock
+from sync_server.identifiers import IdentifierKeys, adopt
 from sync_server.turn import PUBLISHES
 
 BUSY_TIMEOUT_S = 60  # how long a writer waits for its turn; a sync takes milliseconds
@@ -37,12 +38,15 @@ _ADDRESSES = "sqlite:///path/of/file.sqlite or postgresql://user:password@host/d
 class SqlStore:
     """See `sync_server.store.Store`."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, keys: IdentifierKeys) -> None:
         self._engine = engine
         self._clock = clock
+        self._keys = keys
         with self.write() as connection:
-            _migrate(connection)
+            _migrate(connection, keys)
             self._generation = _generation(connection)
+            if keys.newest:
+                adopt(connection, keys)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -76,21 +80,28 @@ class SqlStore:
     def generation(self) -> str:
         return self._generation
 
+    @property
+    def keys(self) -> IdentifierKeys:
+        return self._keys
+
     def close(self) -> None:
         self._engine.dispose()
 
 
-def open_store(database_url: str, clock: Clock | None = None, publishes: bool = False) -> SqlStore:
+def open_store(
+    database_url: str, clock: Clock | None = None, keys: IdentifierKeys | None = None, publishes: bool = False
+) -> SqlStore:
     """Open a store, creating or migrating its schema.
 
     Args:
         database_url: SQLAlchemy's, such as `sqlite:////var/lib/pocketrec/sync.sqlite` or
             `postgresql://user:password@host/database`.
         clock: the server's time, by default the machine's.
+        keys: of identifiers; whoever neither looks up nor writes any does without.
         publishes: whether a relay reads the outbox; else nothing is written into it.
 
     Raises:
-        ConfigError: if the address is none, or nothing that can be opened stands there.
+        ConfigError: if the address is none, nothing that can be opened stands there, or the keys are not the store's.
     """
     try:
         url = make_url(database_url)
@@ -105,12 +116,13 @@ def open_store(database_url: str, clock: Clock | None = None, publishes: bool = 
         connect_args=waits[kind],
         pool_pre_ping=kind != "sqlite",
         execution_options={PUBLISHES: publishes},
+        hide_parameters=True,  # an error that is logged names no person
     )
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     try:
-        return SqlStore(engine, clock or SystemClock())
+        return SqlStore(engine, clock or SystemClock(), keys or IdentifierKeys({}))
     except DatabaseError as error:
         engine.dispose()
         said = " ".join(str(error.orig).split())
@@ -124,15 +136,10 @@ def without_password(database_url: str) -> str:
     return make_url(database_url).render_as_string(hide_password=True)
 
 
-def next_stamp(connection: Connection) -> int:
-    """The change number of this transaction's changes, greater than every committed one."""
-    changed = update(tables.store).values(changes=tables.store.c.changes + 1).returning(tables.store.c.changes)
-    return int(connection.execute(changed).scalar_one())
-
-
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not where the driver guesses
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # secure_delete: what is deleted or overwritten is gone from the file, not only from the table.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -155,10 +162,11 @@ def _locked_file(path: Path) -> Iterator[bool]:
             yield True
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, keys: IdentifierKeys) -> None:
     config = Config()
     config.set_main_option("script_location", "sync_server:migrations")
     config.attributes["connection"] = connection
+    config.attributes["identifier_keys"] = keys
     command.upgrade(config, "head")
 
 
@@ -167,5 +175,5 @@ def _generation(connection: Connection) -> str:
     if found is not None:
         return str(found)
     generation = secrets.token_hex(8)
-    connection.execute(insert(tables.store).values(id=1, generation=generation, changes=0))
+    connection.execute(insert(tables.store).values(id=1, generation=generation, changes=0, identifier_version=0))
     return generation

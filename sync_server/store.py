@@ -5,6 +5,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
+from sync_server.identifiers import IdentifierKeys
+
 
 class Store(Protocol):
     """A database of the schema in `sync_server.tables`, spoken to in SQLAlchemy Core.
@@ -32,5 +34,9 @@ class Store(Protocol):
     @property
     def generation(self) -> str:
         """Names this life of the store; a restored backup has a new one."""
+
+    @property
+    def keys(self) -> IdentifierKeys:
+        """Of the identifiers in it; without any, identifiers can be neither looked up nor written."""
 
     def close(self) -> None: ...

@@ -5,13 +5,13 @@ A transaction's price is mostly its own, above all the wait for the disk. So wha
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from contracts.errors import InputError, PermissionDenied, WireError
-from contracts.identity import DeviceRole, IdentityClaims
+from contracts.identity import DeviceRole, IdentityClaims, owner_kind
 from contracts.rounds import RoundTask
 from contracts.sync import (
     BundleOffer,
@@ -32,9 +32,8 @@ from sync_server.people import Owner
 from sync_server.progress import Life
 from sync_server.received import Received, read_event
 from sync_server.settings import ServerSettings
-from sync_server.sql_store import next_stamp
 from sync_server.store import Store
-from sync_server.turn import Turn
+from sync_server.turn import Turn, take_turn
 
 MAX_GAPS = 1000  # the lowest gaps are told; the others once these are closed
 
@@ -50,11 +49,8 @@ class Prepared:
     dropped: list[Range]
     claims: tuple[IdentityClaims, ...]
 
-    @property
-    def owners(self) -> set[str]:
-        """All owners that are spoken for, but for consents."""
-        named = {one.owner for one in self.received if one.owner}
-        return named | {self.request.owner} if self.request.owner else named
+    owners: frozenset[str]  # that are spoken for, but for consents
+    mentioned: frozenset[str]  # these, and others that are only asked about
 
 
 def prepare(settings: ServerSettings, device_id: str, request: SyncRequest, format: str, now_ms: int) -> Prepared:
@@ -74,13 +70,21 @@ def prepare(settings: ServerSettings, device_id: str, request: SyncRequest, form
     """
     if request.device_id != device_id:
         raise PermissionDenied(f"device {device_id!r} signed a request of {request.device_id!r}: sign your own")
+    received = [read_event(raw, format) for raw in request.events]
+    claims = verify_tokens(request.identity_tokens, settings.identity_key, settings.identity_audience, now_ms)
+    current = {request.owner} if request.owner else set()
+    for owner in {*current, *request.known_owners, *(fact.owner for fact in request.consents)}:
+        owner_kind(owner)
+    owners = frozenset(current.union(one.owner for one in received if one.owner))
     return Prepared(
         device_id=device_id,
         request=request,
-        received=[read_event(raw, format) for raw in request.events],
+        received=received,
         held=progress.checked(request.held),
         dropped=progress.checked(one.range for one in request.dropped),
-        claims=verify_tokens(request.identity_tokens, settings.identity_key, settings.identity_audience, now_ms),
+        claims=claims,
+        owners=owners,
+        mentioned=owners.union(request.known_owners, *((claim.sub, *claim.also) for claim in claims)),
     )
 
 
@@ -112,16 +116,15 @@ def sync_together(
         settings: of the server.
         prepared: each of another device.
     """
-    with store.write() as connection:
-        turn = Turn(connection, store.now_ms(), next_stamp(connection))
-        enrolled = devices.load(connection, {one.device_id for one in prepared})
+    with take_turn(store) as turn:
+        enrolled = devices.load(turn.connection, {one.device_id for one in prepared})
         answers: list[SyncResponse | InputError | None] = [None] * len(prepared)
         taken: list[tuple[int, Device, Prepared]] = []
         for place, one in enumerate(prepared):
             try:
                 device = _check_epoch(turn, devices.check(enrolled[one.device_id]), one.request, store.generation)
                 if one.claims or one.request.consents:
-                    with connection.begin_nested():
+                    with turn.connection.begin_nested():
                         people.prove(turn, device, one.claims)
                         _take_consents(turn, device, one.request)
                 taken.append((place, device, one))
@@ -137,7 +140,8 @@ def _answer(
 ) -> list[SyncResponse]:
     """Events, progress, profiles and tasks of requests that are taken."""
     connection = turn.connection
-    speakers = people.speakers(turn, [(device, one.owners) for _, device, one in taken])
+    known = people.look_up(turn, frozenset[str]().union(*(one.mentioned for _, _, one in taken)))
+    speakers = people.speakers(turn, [(device, one.owners) for _, device, one in taken], known)
     persons = {who.person_id for some in speakers for who in some.values() if isinstance(who, Owner)}
     allowed = consents.granted(connection, persons)
     batches = [
@@ -150,7 +154,8 @@ def _answer(
         progress.note_dropped(turn, device.device_id, one.request.epoch, one.request.dropped)
     settled = progress.settle(connection, before, newly)
     users = [_current_owner(batch) for batch in batches]
-    told = _profiles(turn, generation, batches, users)
+    named = [[known[name] for name in one.mentioned if name in known] for _, _, one in taken]
+    told = _profiles(turn, generation, batches, users, named)
     tasks = _tasks(turn, batches, users, allowed)
     epochs = [_next_epoch(turn, batch, found) for batch, found in zip(batches, verdicts, strict=True)]
     devices.seen(turn, [(batch.device, user.id if user else None) for batch, user in zip(batches, users, strict=True)])
@@ -195,7 +200,8 @@ def _check_epoch(turn: Turn, device: Device, request: SyncRequest, generation: s
 def _take_consents(turn: Turn, device: Device, request: SyncRequest) -> None:
     if not request.consents:
         return
-    (speakers,) = people.speakers(turn, [(device, {fact.owner for fact in request.consents})])
+    names = {fact.owner for fact in request.consents}
+    (speakers,) = people.speakers(turn, [(device, names)], people.look_up(turn, names))
     decisions = []
     for fact in request.consents:
         speaker = speakers[fact.owner]
@@ -225,14 +231,18 @@ def _newly(batches: Sequence[Batch], taken: Sequence[tuple[int, Device, Prepared
 
 
 def _profiles(
-    turn: Turn, generation: str, batches: Sequence[Batch], users: Sequence[Owner | None]
+    turn: Turn,
+    generation: str,
+    batches: Sequence[Batch],
+    users: Sequence[Owner | None],
+    named: Sequence[Collection[Owner]],
 ) -> list[ProfileDelta | None]:
     found: list[ProfileDelta | None] = [None] * len(batches)
     asked, places = [], []
     for place, (batch, user) in enumerate(zip(batches, users, strict=True)):
         if user is not None:
             same = user.id == batch.device.owner_id and batch.request.generation == generation
-            asked.append((user, batch.request.profile_version if same else 0))
+            asked.append((user, batch.request.profile_version if same else 0, named[place]))
             places.append(place)
     for place, delta in zip(places, profiles.deltas(turn.connection, asked), strict=True):
         found[place] = delta

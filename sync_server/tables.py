@@ -31,6 +31,14 @@ store = Table(
     Column("generation", String(64), nullable=False),
     Column("changes", BigInteger, nullable=False),  # the last stamp given out
     Column("published", BigInteger, nullable=False, server_default="0"),  # every row of the outbox up to this id
+    Column("identifier_version", Integer, nullable=False),  # of the key in force, 0 before the first
+)
+
+identifier_keys = Table(  # every version that a server has had
+    "identifier_keys",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("fingerprint", String(64), nullable=False),
 )
 
 devices = Table(
@@ -54,16 +62,21 @@ enrolments = Table(  # of the current hour
     Column("count", BigInteger, nullable=False),
 )
 
-owners = Table(
+owners = Table(  # an identifier each; see sync_server.identifiers
     "owners",
     metadata,
     Column("id", Key, primary_key=True),
-    Column("owner", String(128), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),  # one of contracts.identity.OwnerKind
+    Column("key_version", Integer, nullable=False),
+    Column("digest", String(128), nullable=False, unique=True),  # of `kind:value` under that key, hexadecimal
+    Column("handle", String(32), nullable=False),  # random: what logs and messages call this owner
     Column("person_id", Key, nullable=False, index=True),  # the smallest id among the owners linked to this one
     Column("stamp", BigInteger, nullable=False),  # when it appeared, was linked or decided on consent
     Column("profile_stamp", BigInteger, nullable=False),  # when its summary changed last, 0 before the first event
     sqlite_autoincrement=True,
 )
+
+Index("owners_handle", owners.c.handle, unique=True)
 
 links = Table(
     "links",
@@ -115,11 +128,11 @@ events = Table(
     Column("payload_hash", LargeBinary(32), nullable=False),
     Column("verdict", String(16), nullable=False),  # accepted, quarantined or refused: given once, for ever
     Column("reason", Text, nullable=False),
-    Column("owner_id", Key),  # of accepted events, as are the following
-    Column("occurred_ms", BigInteger),  # fixed at first acceptance
+    Column("owner_id", Key),  # where the device may speak for the owner that the event names
+    Column("occurred_ms", BigInteger),  # of accepted events, as are the following: fixed at first acceptance
     Column("uncertain", Boolean),
     Column("profiled", Boolean),  # whether it entered the owner's profile
-    Column("payload", LargeBinary),  # canonical JSON of accepted events; what was sent of quarantined ones
+    Column("payload", LargeBinary),  # JSON without the owner, of events that are accepted or quarantined
     Column("received_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -36,6 +36,7 @@ class Server:
             "database_url": f"sqlite:///{self.database}",
             "secret_key": bytes(32),
             "staff": {"tests": {"token_sha256": token_digest(STAFF_TOKEN), "roles": ["ingest"]}},
+            "identifier_keys": {1: bytes(range(32))},
             "identity_key": self.identity_provider.public_key,
             "identity_audience": AUDIENCE,
             "repository": str(self.repository),

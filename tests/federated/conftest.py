@@ -68,7 +68,7 @@ class Fleet:
         self._phones: list[Phone] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
-        self.store = open_store(url)
+        self.store = open_store(url, keys=settings.keys)
 
     def add(self, train: Train, count: int = 1) -> list[Phone]:
         added = [Phone(self.store, self._settings, train) for _ in range(count)]
@@ -99,6 +99,7 @@ def fleet(tmp_path: Path, store_url: str) -> Iterator[Fleet]:
     settings = ServerSettings(
         database_url=store_url,
         secret_key=secrets.token_bytes(32),
+        identifier_keys={1: secrets.token_bytes(32)},
         identity_key=secrets.token_bytes(32),
         identity_audience="tests",
         repository=str(tmp_path / "repository"),

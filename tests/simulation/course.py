@@ -102,8 +102,9 @@ class Course:
                     self.say("round", number)
                     self._round()
                 self.quiet()
-                with self.server.store().read() as connection:
-                    ledger.check(connection, self.oracle, self.devices, self.alive)
+                store = self.server.store()
+                with store.read() as connection:
+                    ledger.check(connection, store.keys, self.oracle, self.devices, self.alive)
             finally:
                 self.server.stop()
 

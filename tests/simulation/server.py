@@ -63,6 +63,7 @@ class Server:
             database_url="sqlite:///none",  # each worker opens what the disk holds then
             secret_key=b"a secret of the simulation, 32 b",
             staff={"ada": Member(token_sha256=token_digest(STAFF_TOKEN), roles=frozenset({Role.INGEST}))},
+            identifier_keys={1: b"an identifier key of the sim, 32"},
             identity_key=_ISSUER.public_key().public_bytes_raw(),
             identity_audience=AUDIENCE,
             repository=str(Path(disk.life).parent / "no repository"),
@@ -73,7 +74,7 @@ class Server:
         """A worker's own, opened when the worker has something to do."""
         store = self._stores[worker]
         if store is None:
-            store = self._stores[worker] = open_store(self.disk.url, self.clock)
+            store = self._stores[worker] = open_store(self.disk.url, self.clock, self.settings.keys)
         return store
 
     def stop(self, *workers: int) -> None:

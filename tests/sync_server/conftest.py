@@ -1,6 +1,7 @@
 """A small world around a store: a clock that is set, an identity provider, and devices that speak the contracts."""
 
 import base64
+import hashlib
 import os
 import signal
 import subprocess
@@ -116,7 +117,7 @@ class Device:
         public_key = self.key.public_key().public_bytes_raw()
         enrolled = world.wire.enrol(EnrolRequest(public_key=public_key, role=role, staff_token=staff_token))
         self.device_id, self.epoch, self.generation = enrolled.device_id, enrolled.epoch, enrolled.generation
-        self.owner = f"anonymous:{self.device_id}"
+        self.owner = f"anonymous:session of {self.device_id}"
         self.booted_ms = world.clock.now_ms() - 3_600_000
         self.heard: Heard | None = None
         self.seq = 0
@@ -170,7 +171,10 @@ class Device:
         return self.sync(owner=login, identity_tokens=(self.world.provider.token(login, *also),), consents=consents)
 
     def fact(self, purpose: Purpose, granted: bool = True, cites: int = 0, **fields: Any) -> ConsentFact:
-        defaults: dict[str, Any] = {"fact_id": f"{self.owner}/{purpose}/{granted}/{cites}", "owner": self.owner}
+        defaults: dict[str, Any] = {
+            "fact_id": hashlib.sha256(f"{self.owner}/{purpose}/{granted}/{cites}".encode()).hexdigest(),
+            "owner": self.owner,
+        }
         return ConsentFact(**(defaults | {"purpose": purpose, "granted": granted, "cites": cites} | fields))
 
 
@@ -203,6 +207,7 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
         "database_url": database_url,
         "secret_key": b"a secret of the tests, 32 bytes.",
         "staff": {name: Member(token_sha256=token_digest(token), roles=roles) for name, token, roles in STAFF},
+        "identifier_keys": {1: b"an identifier key, of 32 bytes.."},
         "identity_key": provider.public_key,
         "identity_audience": AUDIENCE,
         "repository": str(folder / "repository"),
@@ -217,7 +222,7 @@ def local_world(folder: Path, database_url: str | None = None) -> Iterator[Local
     """A world in a folder; its store lies there too unless another address is given."""
     provider, clock = IdentityProvider(), SetClock()
     settings = settings_for(folder, provider, database_url or f"sqlite:///{folder / 'sync.sqlite'}")
-    store = open_store(settings.database_url, clock)
+    store = open_store(settings.database_url, clock, settings.keys)
     try:
         yield LocalWorld(store, clock, provider, settings)
     finally:

@@ -16,9 +16,8 @@ from sqlalchemy.exc import DatabaseError
 from contracts.errors import CheckFailed, ConfigError
 from sync_server import audit_log
 from sync_server.audit_log import Entry, Head
-from sync_server.sql_store import next_stamp
 from sync_server.tables import audit_log as table
-from sync_server.turn import Turn
+from sync_server.turn import take_turn
 
 ENTRIES = [
     Entry("staff ada", "look_up", "a" * 32),
@@ -28,8 +27,8 @@ ENTRIES = [
 
 
 def write(world, *entries):
-    with world.store.write() as connection:
-        audit_log.record_all(Turn(connection, world.clock.now_ms(), next_stamp(connection)), entries)
+    with take_turn(world.store) as turn:
+        audit_log.record_all(turn, entries)
 
 
 def tamper(world, change):
@@ -62,8 +61,8 @@ def test_rows_are_chained_by_their_canonical_json(world):
 
 def test_a_transaction_that_fails_leaves_no_entry(world):
     write(world, ENTRIES[0])
-    with suppress(RuntimeError), world.store.write() as connection:
-        audit_log.record(Turn(connection, 1, 1), "staff ada", "erase", "a" * 32)
+    with suppress(RuntimeError), take_turn(world.store) as turn:
+        audit_log.record(turn, "staff ada", "erase", "a" * 32)
         raise RuntimeError
     assert audit_log.verify(world.store).number == 1
 

@@ -66,8 +66,8 @@ def travel(travellers: list[Traveller], acknowledged: threading.Semaphore, chanc
     return threads
 
 
-def assert_nothing_lost_nothing_twice(database_url: str, clock, travellers: list[Traveller]) -> None:
-    store = open_store(database_url, clock)
+def assert_nothing_lost_nothing_twice(settings, clock, travellers: list[Traveller]) -> None:
+    store = open_store(settings.database_url, clock, settings.keys)
     try:
         created = [event for one in travellers for event in one.created]
         assert audit.accepted_events(store) == {event.key: payload_hash(event) for event in created}
@@ -97,7 +97,7 @@ def test_acknowledged_events_survive_twenty_kills(forked_server, request, tmp_pa
             while one.waiting:
                 assert one.send()
         assert all(one.errors == KILLS for one in travellers)
-        assert_nothing_lost_nothing_twice(server.settings.database_url, world.clock, travellers)
+        assert_nothing_lost_nothing_twice(server.settings, world.clock, travellers)
     finally:
         assert server.stop() == 0
 
@@ -124,7 +124,7 @@ def test_acknowledged_events_survive_a_kill_of_the_database(forked_server, tmp_p
         for one in travellers:
             while one.waiting:
                 assert one.send()
-        assert_nothing_lost_nothing_twice(server.settings.database_url, world.clock, travellers)
+        assert_nothing_lost_nothing_twice(server.settings, world.clock, travellers)
     finally:
         assert server.stop() == 0
         database.cleanup()

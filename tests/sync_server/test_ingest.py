@@ -223,7 +223,7 @@ class TestOwners:
                 phone.sync(identity_tokens=(forged,))
 
     def test_a_token_naming_an_owner_of_no_known_kind_is_denied(self, world, phone):
-        with pytest.raises(WireError, match="robot"):
+        with pytest.raises(WireError, match="kind:value"):
             phone.sync(identity_tokens=(world.provider.token("robot:1"),))
 
 

@@ -11,14 +11,14 @@ from contracts.outbox import ConsentChanged, Erased, Merged, ProfileChanged, Unm
 from sync_server import outbox, sql_store
 from sync_server.outbox import Row
 from sync_server.relay import waves
-from sync_server.sql_store import next_stamp, open_store
+from sync_server.sql_store import open_store
 from sync_server.tables import outbox as outbox_table
-from sync_server.turn import Turn
+from sync_server.turn import Turn, take_turn
 
 
 @pytest.fixture
 def store(world):
-    opened = open_store(world.settings.database_url, world.clock, publishes=True)
+    opened = open_store(world.settings.database_url, world.clock, world.settings.keys, publishes=True)
     yield opened
     opened.close()
 
@@ -28,8 +28,7 @@ def changed(turn, handle):
 
 
 def tell(store, *handles):
-    with store.write() as connection:
-        turn = Turn(connection, store.now_ms(), next_stamp(connection))
+    with take_turn(store) as turn:
         outbox.add(turn, [changed(turn, handle) for handle in handles])
 
 
@@ -44,23 +43,20 @@ def mark(store, through):
 
 
 def test_a_message_is_there_if_its_transaction_is(store):
-    with store.write() as connection:
-        turn = Turn(connection, store.now_ms(), next_stamp(connection))
+    with take_turn(store) as turn:
         outbox.add(turn, [changed(turn, "bob")])
-        connection.rollback()
+        turn.connection.rollback()
     assert pending(store) == []
-    with store.write() as connection:
-        turn = Turn(connection, store.now_ms(), next_stamp(connection))
+    with take_turn(store) as turn:
         outbox.add(turn, [changed(turn, "ada")])
-        part = connection.begin_nested()
+        part = turn.connection.begin_nested()
         outbox.add(turn, [changed(turn, "bob")])
         part.rollback()
     assert [row.message for row in pending(store)] == [ProfileChanged(handle="ada", version=turn.stamp, at=turn.now_ms)]
 
 
 def test_of_a_person_and_kind_the_last_one_is_written(store):
-    with store.write() as connection:
-        turn = Turn(connection, store.now_ms(), next_stamp(connection))
+    with take_turn(store) as turn:
         consents = [
             ConsentChanged(handle="ada", version=turn.stamp, at=1, allows=allows) for allows in ((), ("analytics",))
         ]
@@ -89,7 +85,7 @@ def test_every_message_comes_back_as_it_was_written(store):
         Erased(**told, also=("eve",)),
     ]
     with store.write() as connection:
-        outbox.add(Turn(connection, 8, 7), messages)
+        outbox.add(Turn(connection, 8, 7, store.keys, 0), messages)
     assert [row.message for row in pending(store)] == messages
     assert [sorted(handles_of(message)) for message in messages] == [
         ["ada"],
@@ -167,7 +163,7 @@ def late_commit(store, between):
 
     def first():
         with store.write() as connection:
-            turn = Turn(connection, store.now_ms(), next_stamp(connection))
+            turn = Turn(connection, store.now_ms(), 0, store.keys, 0)
             outbox.add(turn, [changed(turn, "first")])
             first_wrote.set()
             may_commit.wait(timeout=30)
@@ -175,7 +171,9 @@ def late_commit(store, between):
     def second():
         second_came.set()
         with store.write() as connection:
-            outbox.add(Turn(connection, store.now_ms(), 0), [ProfileChanged(handle="second", version=0, at=0)])
+            outbox.add(
+                Turn(connection, store.now_ms(), 0, store.keys, 0), [ProfileChanged(handle="second", version=0, at=0)]
+            )
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
     threads[0].start()
@@ -198,7 +196,6 @@ def test_a_commit_that_comes_late_is_not_skipped(store):
 def test_without_turns_a_late_commit_would_be_skipped(postgresql, monkeypatch):
     """The mutant: what the test above would see, were writers not to take turns."""
     monkeypatch.setattr(sql_store, "_TAKE_TURN", sql_store.select(1))
-    monkeypatch.setitem(late_commit.__globals__, "next_stamp", lambda _: 0)  # its row lock is a turn of its own
     store = open_store(postgresql(), publishes=True)
     told = []
 

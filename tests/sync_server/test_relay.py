@@ -20,8 +20,8 @@ from contracts.errors import ConfigError
 from contracts.outbox import ID_HEADER, STREAM, SUBJECT, ProfileChanged
 from sync_server import brokers, outbox
 from sync_server.relay import BATCH, Relay
-from sync_server.sql_store import next_stamp, open_store
-from sync_server.turn import Turn
+from sync_server.sql_store import open_store
+from sync_server.turn import take_turn
 
 PATIENCE_S = 30
 
@@ -74,7 +74,7 @@ class Relayed:
 
     def __init__(self, world, broker: NatsServer, folder: Path) -> None:
         self.broker = broker
-        self.store = open_store(world.settings.database_url, publishes=True)
+        self.store = open_store(world.settings.database_url, keys=world.settings.keys, publishes=True)
         self.settings = folder / "relay.json"
         self.settings.write_bytes(msgspec.json.encode(msgspec.structs.replace(world.settings, broker=broker.url)))
         self.processes, self.threads, self.stop_running = [], [], []
@@ -110,8 +110,7 @@ class Relayed:
         self.store.close()
 
     def tell(self, count, handles=3):
-        with self.store.write() as connection:
-            turn = Turn(connection, self.store.now_ms(), next_stamp(connection))
+        with take_turn(self.store) as turn:
             for number in range(self.told, self.told + count):  # one by one: a person's messages stay several
                 outbox.add(turn, [ProfileChanged(handle=f"h{number % handles}", version=turn.stamp, at=number)])
         self.told += count
@@ -227,7 +226,7 @@ def test_two_relays_take_turns_and_the_second_goes_on_where_the_first_died(relay
 
 
 def test_only_one_holds_a_name(relayed, world):
-    other = open_store(world.settings.database_url)
+    other = open_store(world.settings.database_url, keys=world.settings.keys)
     with relayed.store.alone("relay") as first, other.alone("relay") as second, other.alone("another") as third:
         assert (first, second, third) == (True, False, True)
     with other.alone("relay") as again:

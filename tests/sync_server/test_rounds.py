@@ -64,10 +64,10 @@ def test_who_allows_it_on_a_phone_that_synced_is_enrolled_once(world, enrolled):
     world.phone().log_in("login:eve", purposes=(Purpose.PERSONALIZATION,))
     till = world.till()
     till.sync(consents=(till.fact(Purpose.FEDERATED_TRAINING, owner="card:1"),))
-    people = {owners: person for person, owners in audit.people(world.store).items()}
-    assert rounds.enrolled_people(world.store) == sorted([people["login:ada",], people["login:bob",]])
+    people = audit.persons(world.store, ["login:ada", "login:bob"])
+    assert rounds.enrolled_people(world.store) == sorted(people.values())
     ada.sync(owner="login:ada", consents=(ada.fact(Purpose.FEDERATED_TRAINING, granted=False),))
-    assert rounds.enrolled_people(world.store) == [people["login:bob",]]
+    assert rounds.enrolled_people(world.store) == [people["login:bob"]]
 
 
 def test_a_round_from_opening_to_closing(world, enrolled, open_round, collected):

@@ -14,8 +14,11 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from contracts.errors import ConfigError
 from sync_server import tables
 from sync_server.bulk import insert_rows, rows_at, rows_beyond, update_rows
-from sync_server.sql_store import next_stamp, open_store
+from sync_server.identifiers import IdentifierKeys
+from sync_server.sql_store import open_store
+from sync_server.turn import take_turn
 
+KEYS = IdentifierKeys({1: bytes(32)})
 QUARANTINED = {"device_id": "d", "payload_hash": b"h", "reason": "first", "received_at": 1}
 
 
@@ -61,12 +64,10 @@ class StoreContract:
 
         def count(of):
             for _ in range(20):
-                with of.write() as connection:
-                    last = connection.execute(select(tables.store.c.changes)).scalar_one()
-                    stamp = next_stamp(connection)
-                    assert stamp == last + 1
+                with take_turn(of) as turn:
+                    assert turn.connection.execute(select(tables.store.c.changes)).scalar_one() == turn.stamp
                     with lock:
-                        committed.append(stamp)
+                        committed.append(turn.stamp)
 
         other = open_store(database_url)
         threads = [threading.Thread(target=count, args=(one,)) for one in (store, store, other)]
@@ -110,7 +111,16 @@ class StoreContract:
         ]
         with store.write() as connection:
             owners = [
-                {"id": 2**40 + owner, "owner": f"card:{owner}", "person_id": owner, "stamp": 0, "profile_stamp": 0}
+                {
+                    "id": 2**40 + owner,
+                    "kind": "card",
+                    "key_version": 1,
+                    "digest": f"{owner:064}",
+                    "handle": f"{owner:032}",
+                    "person_id": owner,
+                    "stamp": 0,
+                    "profile_stamp": 0,
+                }
                 for owner in (1, 2)
             ]
             insert_rows(connection, tables.owners, owners)
@@ -147,7 +157,7 @@ class StoreContract:
             connection.exec_driver_sql("INSERT INTO order_lines VALUES (1, 'o', 'milk', 0, 1, 1, FALSE, 8)")
             connection.exec_driver_sql("INSERT INTO consents VALUES (2, 'analytics', 1, TRUE, 9)")
         engine.dispose()
-        store = open_store(database_url)
+        store = open_store(database_url, keys=KEYS)
         with store.read() as connection:
             rows = connection.execute(select(tables.owners).order_by(tables.owners.c.id)).all()
         store.close()

@@ -20,7 +20,7 @@ OWNERS = ("login:ada", "card:1", "card:2")
 
 def stored(world, owner="login:ada") -> HourCounts:
     with world.store.read() as connection:
-        known = people.find(connection, [owner])[owner]
+        known = people.find(connection, world.store.keys, [owner])[owner]
         family = people.families(connection, {known.person_id})[known.person_id]
         return hour_counts.of_owners(connection, [member.id for member in family])
 
