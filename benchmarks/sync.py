@@ -51,6 +51,7 @@ class Server:
             repository=str(folder / "repository"),
             enrolments_per_address_and_hour=10**6,
             phone_rate=None,  # one phone stands for many
+            log_requests=False,  # half a million lines would bury what is printed
         )
         file = folder / "settings.json"
         file.write_bytes(msgspec.json.encode(settings))

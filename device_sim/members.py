@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -112,6 +113,7 @@ class Fleet:
         staff_token: str,
         identity_provider: IdentityProvider,
         time: FleetTime,
+        tls: ssl.SSLContext | bool = True,
     ) -> None:
         """
         Args:
@@ -122,12 +124,14 @@ class Fleet:
             staff_token: with which the till enrols.
             identity_provider: whom the server trusts.
             time: shared with the server; begins at or before `plan.begins_ms`.
+            tls: whom to trust where the address is https, see `device_sim.pinning`; by default the machine's authorities.
 
         Raises:
             DataError: if the plan cannot be counted.
         """
         self.plan = checked(plan)
         self.time = time
+        self._tls = tls
         self.random_state = random.Random(plan.seed)
         http, network = self._network(server_url)
         till = Till(directory / "till", http, self._clock(), self._seeded(), staff_token)
@@ -210,7 +214,7 @@ class Fleet:
         )
 
     def _network(self, server_url: str) -> tuple[httpx.Client, UnreliableNetwork]:
-        network = UnreliableNetwork(self.plan.lost_answers, self._seeded())
+        network = UnreliableNetwork(self.plan.lost_answers, self._seeded(), httpx.HTTPTransport(verify=self._tls))
         return httpx.Client(base_url=server_url, transport=network, timeout=REQUEST_TIMEOUT_S), network
 
     def _clock(self, wrong: bool = False) -> DeviceClock:

@@ -11,18 +11,21 @@ from pathlib import Path
 from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.static_files import create_static_files_router
-from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from contracts.codec import decode, encode
 from contracts.errors import AuthenticationError, PermissionDenied, TooManyError, WireError
 from contracts.rounds import RoundUpdate
 from contracts.sync import CHALLENGE_HEADER, SyncResponse
-from sync_server import devices, openapi, rounds, tables
+from sync_server import devices, openapi, rounds
 from sync_server.challenges import Challenges
 from sync_server.damaged import read_request
 from sync_server.enrolment import NotAttested, enrolling
 from sync_server.enrolment_routes import ENROLMENT_ROUTES
 from sync_server.group_commit import GroupCommit
+from sync_server.metrics import Metrics
+from sync_server.observed import InFlight
+from sync_server.operation_routes import OPERATION_ROUTES
 from sync_server.rates import Rates
 from sync_server.settings import ServerSettings
 from sync_server.signed import challenged, signer
@@ -46,12 +49,14 @@ def create_app(settings: ServerSettings) -> Litestar:
         publishes = settings.broker is not None
         store = await asyncio.to_thread(open_store, settings.database_url, settings.clock(), settings.keys, publishes)
         app.state.store, app.state.device_keys = store, devices.Keys(store)
+        app.state.metrics, app.state.in_flight = Metrics(), InFlight()
         app.state.challenges, app.state.settings = Challenges(settings.secret_key), settings
         app.state.enrol, app.state.rates = enrolling(store, settings), Rates(settings.phone_rate, settings.shop_rate)
-        app.state.turns = GroupCommit(partial(sync_together, store, settings))
+        app.state.turns = GroupCommit(app.state.metrics.counting(partial(sync_together, store, settings)))
         try:
             yield
         finally:
+            await app.state.in_flight.none_left()  # the process that runs this one ends it in the end
             await asyncio.to_thread(app.state.turns.close)
             await asyncio.to_thread(store.close)
 
@@ -86,17 +91,6 @@ def create_app(settings: ServerSettings) -> Litestar:
 
         return await asyncio.to_thread(work)
 
-    @get("/healthz", sync_to_thread=False)
-    def healthz() -> Response:
-        return Response(encode({"status": "ok"}), media_type=JSON)
-
-    @get("/readyz", sync_to_thread=True)
-    def readyz(request: Request) -> Response:
-        store: Store = request.app.state.store
-        with store.read() as connection:
-            generation = connection.execute(select(tables.store.c.generation)).scalar_one()
-        return Response(encode({"status": "ready", "generation": generation}), media_type=JSON)
-
     described = encode(openapi.document(settings.repository_path))
 
     @get("/schema", sync_to_thread=False)
@@ -108,8 +102,7 @@ def create_app(settings: ServerSettings) -> Litestar:
             *ENROLMENT_ROUTES,
             sync_device,
             hand_in,
-            healthz,
-            readyz,
+            *OPERATION_ROUTES,
             schema,
             create_static_files_router(settings.repository_path, [repository], resolve_symlinks=True),
         ],
@@ -132,7 +125,10 @@ def _problem_of(request: Request, error: Exception) -> Response:
         return response
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error.status_code, error.detail)
-    _log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+    if isinstance(error, (OperationalError, InterfaceError)):
+        _log.error("the store does not answer", exc_info=error)
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the store does not answer: send the request again later")
+    _log.error("a request failed", exc_info=error)
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed and has noted why: send the request again later"
     )

@@ -53,6 +53,7 @@ def document(repository_path: str) -> dict[str, Any]:
             },
             "/healthz": {"get": _get("The process answers", {"application/json": {}})},
             "/readyz": {"get": _get("The store answers", {"application/json": {}})},
+            "/metrics": {"get": _metrics()},
             "/schema": {"get": _get("This description", {"application/json": {}})},
         },
         "components": {
@@ -102,6 +103,13 @@ def _post(summary: str, takes: type | None, answers: type, *, by: str | None = S
     if takes is not None:
         operation["requestBody"] = {"required": True, "content": _content(takes)}
     return operation | ({"security": [{by: []}]} if by else {})
+
+
+def _metrics() -> dict[str, Any]:
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    responses = _responses(content, STAFF_SCHEME, takes_body=False)
+    summary = "What Prometheus reads, of all workers; needs the role `metrics`"
+    return {"summary": summary, "responses": responses, "security": [{STAFF_SCHEME: []}]}
 
 
 def _get(summary: str, content: dict[str, Any]) -> dict[str, Any]:

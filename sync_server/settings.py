@@ -12,6 +12,7 @@ from sync_server.clock import Clock, FileClock, SystemClock
 from sync_server.identifiers import MIN_KEY_BYTES, IdentifierKeys
 from sync_server.rates import Rate
 from sync_server.staff import Member
+from sync_server.tls import Tls
 
 KeyVersion = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -38,6 +39,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     repository_path: Annotated[str, Meta(pattern="^/[a-z0-9_-]+$")] = "/repository"  # where it is served
     broker: str | None = None  # where changes are told: nats://host:4222, amqp://host/ or kafka://host:9092,host:9092
     outbox_days: Annotated[int, Meta(ge=1)] = 28  # how long it is kept what was told to whom
+    tls: Tls = "auto"  # see `sync_server.tls`
+    tls_folder: str | None = None  # of the server's own certificate; by default beside a SQLite store or the repository
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For tells a client's address
+    log_requests: bool = True  # a line for each on standard error
     clock_file: str | None = None  # read the time from this file (see FileClock) instead of the machine's clock
     max_body_bytes: Annotated[int, Meta(ge=1024)] = MAX_BODY_BYTES
     max_decoded_bytes: Annotated[int, Meta(ge=1024)] = MAX_DECODED_BYTES

@@ -27,6 +27,7 @@ class Role(StrEnum):
     READ = "read"  # look at people's profiles, and at the fleet's health
     ERASE = "erase"  # export, erase, unmerge and decide for people
     PUBLISH = "publish"  # say which bundles are offered to phones
+    METRICS = "metrics"  # fetch /metrics: what collects them must not be able to look at people
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -43,6 +43,7 @@ class Server:
             "clock_file": str(self.directory / "clock"),
             "phone_rate": None,
             "shop_rate": None,
+            "log_requests": False,
             **self._limits,
         }
         (self.directory / "settings.json").write_bytes(msgspec.json.encode(settings))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import jwt
@@ -213,6 +213,7 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
         "repository": str(folder / "repository"),
         "phone_rate": None,
         "shop_rate": None,
+        "log_requests": False,
     }
     return ServerSettings(**(defaults | fields))
 
@@ -335,12 +336,12 @@ class ServerProcess:
         self.settings = msgspec.structs.replace(self.settings, **fields)
         self._settings_file.write_bytes(msgspec.json.encode(self.settings))
 
-    def start(self, *options: str) -> HttpWorld:
+    def start(self, *options: str, stderr: IO[bytes] | None = None) -> HttpWorld:
         command = [sys.executable, "-m", "sync_server", "--settings", str(self._settings_file), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
         assert self.process.stdout is not None
-        address = self.process.stdout.readline().split()[-1]
-        return HttpWorld(HttpWire(address), self.clock, self.provider, self.settings)
+        self.announced = self.process.stdout.readline()
+        return HttpWorld(HttpWire(self.announced.split()[-1]), self.clock, self.provider, self.settings)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -403,13 +404,33 @@ def http_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpWorld]:
         assert server.stop() == 0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def server_process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server that a test may hurt; its PostgreSQL is not hurt with it."""
-    server = ServerProcess(tmp_path, request.getfixturevalue("postgresql")() if request.param == "postgresql" else None)
-    yield server
-    if server.process is not None and server.process.poll() is None:
-        server.kill()
+@contextmanager
+def hurtable(server: ServerProcess) -> Iterator[ServerProcess]:
+    """A server that a test may hurt."""
+    try:
+        yield server
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture
+def sqlite_process(tmp_path: Path) -> Iterator[ServerProcess]:
+    with hurtable(ServerProcess(tmp_path)) as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_process(tmp_path: Path, postgresql: Callable[[], str]) -> Iterator[ServerProcess]:
+    """Its database server is not hurt with it."""
+    with hurtable(ServerProcess(tmp_path, postgresql())) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite_process", "postgresql_process"])
+def server_process(request: pytest.FixtureRequest) -> ServerProcess:
+    """On each of the stores."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
