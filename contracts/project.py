@@ -281,6 +281,17 @@ class Server(Section, frozen=True):
     host: Annotated[str, Meta(min_length=1, description="address it listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="0 takes a free one")] = 8080
     workers: Annotated[int, Meta(ge=1, le=256, description="processes; one runs inside `pocketrec serve`")] = 1
+    tls: Annotated[
+        Literal["auto", "self-signed", "proxied"],
+        Meta(
+            description='"auto": plain HTTP where only this machine can reach it, else "self-signed": a certificate of '
+            'its own; "proxied": plain HTTP, a proxy in front speaks TLS'
+        ),
+    ] = "auto"
+    certificate: Annotated[
+        str | None, Meta(description="PEM file to serve with, of the operator's own; then `key` too")
+    ] = None
+    key: Annotated[str | None, Meta(description="PEM file of the certificate's key")] = None
     database: Annotated[
         str | None,
         Meta(

@@ -124,7 +124,7 @@ class Fleet:
             staff_token: with which the till enrols.
             identity_provider: whom the server trusts.
             time: shared with the server; begins at or before `plan.begins_ms`.
-            tls: whom to trust where the address is https, see `device_sim.pinning`; by default the machine's authorities.
+            tls: whom to trust where the address is https, see `device_sim.pinning`; by default whom httpx trusts.
 
         Raises:
             DataError: if the plan cannot be counted.

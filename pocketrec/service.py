@@ -4,10 +4,12 @@ from pathlib import Path
 
 import msgspec
 
-from contracts.project import Project
+from contracts.errors import ConfigError
+from contracts.project import Project, Server
 from pocketrec.run_directory import RunDirectory
 from sync_server.settings import ServerSettings
 from sync_server.staff import Member, Role, token_digest
+from sync_server.tls import Tls, TlsFiles
 
 DATABASE = "sync.sqlite"
 SERVER_KEY, SERVER_KEY_BYTES = "server.key", 32  # what the server's workers share
@@ -63,6 +65,22 @@ def server_settings(
     # Where the clock is virtual, weeks pass in minutes: what a device does in a second of the machine is no flood,
     # and what is logged is of nobody's interest.
     return msgspec.structs.replace(settings, phone_rate=None, shop_rate=None, log_requests=False)
+
+
+def tls_of(section: Server, folder: Path) -> Tls:
+    """What a project's `[server]` says about TLS.
+
+    Args:
+        folder: of the project file, which relative paths start from.
+
+    Raises:
+        ConfigError: if it names a certificate without its key, or a key without a certificate.
+    """
+    if section.certificate is None and section.key is None:
+        return section.tls
+    if section.certificate is None or section.key is None:
+        raise ConfigError("[server] names a certificate or a key alone: give both, PEM files")
+    return TlsFiles(certificate=str(folder / section.certificate), key=str(folder / section.key))
 
 
 def _public_half(private_key: bytes) -> bytes:

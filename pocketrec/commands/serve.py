@@ -1,6 +1,7 @@
 """`pocketrec serve`."""
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,12 +24,16 @@ HostOption = Annotated[
 PortOption = Annotated[
     int | None, typer.Option("--port", metavar="PORT", help="port, 0 for any free one  [default: of the project]")
 ]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="COUNT", help="processes  [default: of the project]")
+]
 
 
 def serve(
     identity_key: IdentityOption = None,
     host: HostOption = None,
     port: PortOption = None,
+    workers: WorkersOption = None,
     project: ProjectOption = PROJECT_FILE,
     run: RunOption = None,
     as_json: JsonOption = False,
@@ -41,10 +46,12 @@ def serve(
     """
     from contextlib import nullcontext, redirect_stdout
 
+    from msgspec import structs
+
     from export.keys import load_public_key
     from pocketrec.project_file import read_project
     from pocketrec.run_directory import open_run
-    from pocketrec.service import server_settings
+    from pocketrec.service import server_settings, tls_of
     from sync_server.serve import serve as serve_sync
     from sync_server.sql_store import without_password
 
@@ -53,8 +60,9 @@ def serve(
     with open_run(run or file.default_run) as directory:
         section = file.project.server
         settings = server_settings(directory, file.project, directory.server, trusted, database_url=section.database)
+        settings = structs.replace(settings, tls=tls_of(section, file.folder))
     with redirect_stdout(_Announcement(without_password(settings.database_url))) if as_json else nullcontext():
-        serve_sync(settings, host or section.host, section.port if port is None else port, section.workers)
+        serve_sync(settings, host or section.host, section.port if port is None else port, workers or section.workers)
 
 
 class _Announcement(io.TextIOBase):
@@ -69,6 +77,8 @@ class _Announcement(io.TextIOBase):
 
         url = text.strip().rpartition(" ")[2]
         if url:
-            said = msgspec.json.encode({"url": url, "database": self._database_url}).decode()
-            print(said, file=self._stdout, flush=True)
+            said = {"url": url, "database": self._database_url}
+            if certificate := re.search(r"sha256:(\w+)", text):
+                said["certificate_sha256"] = certificate[1]
+            print(msgspec.json.encode(said).decode(), file=self._stdout, flush=True)
         return len(text)

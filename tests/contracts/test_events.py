@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.codec import FORMATS, decode, encode
-from contracts.errors import WireError
+from contracts.errors import LimitError, WireError
 from contracts.events import EVENT_CODES, Event, EventKey, EventType, Money
 from contracts.identity import OwnerKind, owner_kind
 from contracts.sync import MAX_EVENTS, SEND_ORDER, SyncRequest
@@ -98,7 +98,7 @@ def test_no_bytes_break_the_decoder(data, format):
 
 @pytest.mark.parametrize(("nested", "format"), [(b"[" * 10**5, FORMATS[0]), (b"\x91" * 10**5, FORMATS[1])])
 def test_deep_nesting_is_a_wire_error(nested, format):
-    with pytest.raises(WireError, match="recursion"):
+    with pytest.raises(LimitError, match="MAX_DEPTH"):
         decode(nested, list, format)
 
 

@@ -13,6 +13,7 @@ import pytest
 from contracts.bundle import GOLDENS, ONNX, TFLITE, GoldenAnswer, GoldenHistory, Goldens
 from contracts.codec import encode
 from contracts.privacy import Charge
+from device_sim.pinning import pinned
 from export.keys import create_keys, sign_manifest
 from export.verify import SIGNATURE
 from federated.ledger import Budget, Ledger
@@ -115,14 +116,19 @@ def test_publishing_takes_newer_bundles_only(say: Say, bundle: Path, tmp_path: P
     assert (code, second["version"]) == (0, 3)
 
 
-def test_the_server_says_where_it_is_and_serves_what_was_published(say: Say, bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", ["auto", "self-signed"])
+def test_the_server_says_where_it_is_and_serves_what_was_published(
+    say: Say, bundle: Path, tmp_path: Path, tls: str
+) -> None:
     assert say("publish")[0] == 0
-    command = [sys.executable, "-m", "pocketrec", "serve", "--port", "0", "--json"]
+    Path("pocketrec.toml").write_text(f'[server]\ntls = "{tls}"\n')
+    command = [sys.executable, "-m", "pocketrec", "serve", "--port", "0", "--workers", "2", "--json"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             said = json.loads(server.stdout.readline())
-            root = httpx.get(f"{said['url']}/repository/metadata/1.root.json")
+            trusted = pinned(said["url"], said["certificate_sha256"]) if tls == "self-signed" else True
+            root = httpx.get(f"{said['url']}/repository/metadata/1.root.json", verify=trusted)
             assert root.content == (tmp_path / "runs/pocketrec/repository/metadata/1.root.json").read_bytes()
             server.send_signal(signal.SIGTERM)
             assert server.stdout.read() == ""
