@@ -16,6 +16,9 @@ from sync_server.settings import load_settings
 def main() -> None:
     import granian.server.embed  # noqa: F401  (what `serve` imports when it is called)
 
+    import sync_server.app
+    import sync_server.observed  # noqa: F401
+
     settings = load_settings(Path(sys.argv[1]))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever is killed leaves nothing behind
     for _ in sys.stdin:
