@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, insert, select
 
 from contracts.consent import Consent, ConsentFact, Purpose, decide
+from contracts.outbox import ConsentChanged
+from sync_server import outbox
 from sync_server.bulk import insert_rows, update_rows
 from sync_server.devices import Device
 from sync_server.people import Owner
@@ -25,6 +27,7 @@ Standing = dict[Purpose, Consent]
 
 def apply(turn: Turn, device: Device, decisions: Iterable[tuple[Owner, ConsentFact]]) -> None:
     """Take facts in their order, each once."""
+    changed: set[int] = set()
     for owner, fact in decisions:
         same = (consent_facts.c.owner_id == owner.id, consent_facts.c.fact_id == fact.fact_id)
         if turn.connection.execute(select(consent_facts.c.version).where(*same)).first():
@@ -32,6 +35,7 @@ def apply(turn: Turn, device: Device, decisions: Iterable[tuple[Owner, ConsentFa
         before = of_owners(turn.connection, [owner.id])[owner.id].get(fact.purpose, Consent())
         after = decide(before, fact)
         if after != before:
+            changed.add(owner.id)
             row = {"owner_id": owner.id, "purpose": fact.purpose, "version": after.version, "granted": after.granted}
             insert_rows(turn.connection, consents, [{**row, "stamp": turn.stamp}], "replace")
             update_rows(turn.connection, owners, [{"id": owner.id, "stamp": turn.stamp}])
@@ -48,6 +52,19 @@ def apply(turn: Turn, device: Device, decisions: Iterable[tuple[Owner, ConsentFa
                 received_at=turn.now_ms,
             )
         )
+    _tell_changed(turn, changed)
+
+
+def _tell_changed(turn: Turn, owner_ids: Collection[int]) -> None:
+    """Tell outward what the persons whose owners have decided allow now."""
+    if turn.publishes and owner_ids:
+        handles = outbox.persons(turn.connection, owner_ids)
+        allowed = granted(turn.connection, handles)
+        told = [
+            ConsentChanged(handle=handle, version=turn.stamp, at=turn.now_ms, allows=tuple(sorted(allowed[person])))
+            for person, handle in handles.items()
+        ]
+        outbox.add(turn, told)
 
 
 def of_owners(connection: Connection, owner_ids: Collection[int]) -> dict[int, Standing]:

@@ -12,9 +12,9 @@ import msgspec
 from sqlalchemy import Connection, delete, func, select, update
 
 from contracts.codec import encode
-from contracts.outbox import Message, kind_of
+from contracts.outbox import Message, handles_of, kind_of
 from sync_server.bulk import insert_rows, rows_at
-from sync_server.tables import outbox, store
+from sync_server.tables import outbox, owners, store
 from sync_server.turn import Turn
 
 
@@ -48,15 +48,23 @@ class Waiting:
 
 
 def add(turn: Turn, messages: Iterable[Message]) -> None:
-    """Write messages, of one person and kind only the last, in one statement; nothing where nobody reads them."""
+    """Write messages in one statement, of one kind about the same people only the last, and none if nobody reads."""
     if not turn.publishes:
         return
-    newest = {(kind_of(message), message.handle): message for message in messages}
+    newest = {(kind_of(message), handles_of(message)): message for message in messages}
     rows = [
         {"handle": message.handle, "created_at": turn.now_ms, "body": encode(message).decode()}
         for message in newest.values()
     ]
     insert_rows(turn.connection, outbox, rows)
+
+
+def persons(connection: Connection, owner_ids: Collection[int]) -> dict[int, str]:
+    """The persons that some owners are, with the handles that messages call them by."""
+    one, person = owners.alias(), owners.alias()
+    chosen = select(person.c.id, person.c.handle).distinct().where(one.c.id.in_(sorted(owner_ids)))
+    rows = connection.execute(chosen.join_from(one, person, person.c.id == one.c.person_id).order_by(person.c.id))
+    return {row.id: row.handle for row in rows}
 
 
 def pending(connection: Connection, limit: int) -> list[Row]:

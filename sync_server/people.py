@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, insert, select, update
 
 from contracts.identity import DeviceRole, IdentityClaims, OwnerKind, owner_kind
+from contracts.outbox import Merged
+from sync_server import outbox
 from sync_server.bulk import insert_rows, rows_at, update_rows
 from sync_server.devices import Device
 from sync_server.identifiers import IdentifierKeys
@@ -114,6 +116,15 @@ def _link(turn: Turn, device: Device, one: Owner, other: Owner) -> None:
     if len(people) > 1:
         joined = owners.c.person_id.in_(people)
         turn.connection.execute(update(owners).where(joined).values(person_id=min(people), stamp=turn.stamp))
+        _tell_merged(turn, people)
+
+
+def _tell_merged(turn: Turn, people: Collection[int]) -> None:
+    """Tell outward that these persons are one, the first of them."""
+    if turn.publishes:
+        chosen = select(owners.c.handle).where(owners.c.id.in_(people)).order_by(owners.c.id)
+        kept, *absorbed = turn.connection.execute(chosen).scalars()
+        outbox.add(turn, [Merged(handle=kept, version=turn.stamp, at=turn.now_ms, absorbed=tuple(absorbed))])
 
 
 def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]], known: Mapping[str, Owner]) -> list[Speakers]:

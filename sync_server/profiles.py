@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Row, select
 
 from contracts.codec import decode, encode
 from contracts.consent import Consent, Purpose
+from contracts.outbox import ProfileChanged
 from contracts.summary import EMPTY, Activity, OrderLine, Summary, Weights
 from contracts.sync import ProfileDelta
 from contracts.windows import as_hour_counts
-from sync_server import consents, hour_counts
+from sync_server import consents, hour_counts, outbox
 from sync_server.bulk import insert_rows, rows_at, rows_beyond, update_rows
 from sync_server.people import Owner, families
 from sync_server.tables import item_activities, order_lines, owners
@@ -61,6 +62,9 @@ def add(turn: Turn, additions: Mapping[int, Summary], counts: hour_counts.OwnerC
     counted = hour_counts.add(turn, counts)
     touched = sorted(counted.union((owner for owner, *_ in activities), (owner for owner, *_ in lines)))
     update_rows(connection, owners, [{"id": owner, "profile_stamp": stamp} for owner in touched])
+    if turn.publishes and touched:
+        handles = outbox.persons(connection, touched).values()
+        outbox.add(turn, [ProfileChanged(handle=handle, version=stamp, at=turn.now_ms) for handle in handles])
 
 
 def of_owners(connection: Connection, owner_ids: Collection[int]) -> Summary:
