@@ -14,6 +14,7 @@ import torch
 
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.item_table import TrainableTable
+from compression.muon import Muon
 from compression.pruning import pruning
 from contracts.bundle import WISH, WISHES
 from contracts.events import EVENT_CODES, EventType
@@ -31,7 +32,8 @@ VECTOR_DEVIATION = 0.2  # of the initial table's entries
 class NextItemDistillation:
     epochs: int = 30
     positions: int = 1_600  # of a batch
-    rate: float = 2e-3
+    matrix_rate: float = 3e-3  # of the blocks' matrices, by Muon
+    rate: float = 2e-3  # of all else, by Adam
     soft: float = 0.9  # share of the teacher's word in the loss; the rest is what followed
     temperature: float = 1.0
     hidden_tokens: float = 0.1
@@ -148,21 +150,27 @@ def _aligned(
 
 
 def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.Tensor]:
-    """One step of Adam, compiled; answers with the loss."""
-    variables = [
-        *model.token_encoder.trainable_variables,
+    """One step of Muon and Adam, compiled; answers with the loss."""
+    encoder = model.token_encoder.trainable_variables
+    matrices = [each for each in encoder if len(each.shape) == 2]
+    others = [
+        *(each for each in encoder if len(each.shape) != 2),
         *model.query_encoder.trainable_variables,
         model.table.values,
         model.adapter["query_bias"],
     ]
-    optimizer = tf_keras.optimizers.Adam(recipe.rate, beta_2=0.98)
+    variables = matrices + others
+    groups = (
+        (Muon(recipe.matrix_rate), recipe.matrix_rate, matrices),
+        (tf_keras.optimizers.Adam(recipe.rate, beta_2=0.98), recipe.rate, others),
+    )
 
     history, flat = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
     inputs_spec = dict.fromkeys(("items", "events", "context"), history)
-    wanted_spec, rate_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
+    wanted_spec, share_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
 
-    @tf.function(input_signature=(inputs_spec, flat, wanted_spec, rate_spec))
-    def step(inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=(inputs_spec, flat, wanted_spec, share_spec))
+    def step(inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             hide = tf.random.uniform(tf.shape(inputs["items"])) < recipe.hidden_tokens
             queries = model.queries_at(**inputs, drop=hide)
@@ -170,8 +178,10 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=wanted, logits=scores))
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
         clipped, _ = tf.clip_by_global_norm(gradients, GRADIENT_NORM)
-        optimizer.learning_rate.assign(recipe.rate * rate)
-        optimizer.apply_gradients(zip(clipped, variables, strict=True))
+        of = {variable.ref(): gradient for gradient, variable in zip(clipped, variables, strict=True)}
+        for optimizer, highest, members in groups:
+            optimizer.learning_rate.assign(highest * share)
+            optimizer.apply_gradients([(of[each.ref()], each) for each in members])
         return loss
 
     return step
