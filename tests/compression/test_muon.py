@@ -11,7 +11,7 @@ SHAPES = [(6, 6), (4, 12), (12, 4)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_singular_values_come_near_1_and_vectors_stay(shape: tuple[int, int]):
+def test_singular_values_come_near_1_and_vectors_stay(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
     left, _, right = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
     values = np.linspace(1.0, 0.2, min(shape))
@@ -23,7 +23,7 @@ def test_singular_values_come_near_1_and_vectors_stay(shape: tuple[int, int]):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_steps_are_pytorch_s(shape: tuple[int, int]):
+def test_steps_are_pytorch_s(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(2)
     start = rng.normal(size=shape).astype(np.float32)
     ours, theirs = tf.Variable(start), torch.nn.Parameter(torch.from_numpy(start.copy()))
@@ -39,7 +39,7 @@ def test_steps_are_pytorch_s(shape: tuple[int, int]):
     np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), atol=0.03 * moved)
 
 
-def test_the_rate_may_change_while_it_trains():
+def test_the_rate_may_change_while_it_trains() -> None:
     variable, muon = tf.Variable(np.eye(4, dtype=np.float32)), Muon(0.1)
     muon.learning_rate.assign(0.0)
     muon.apply_gradients([(tf.ones((4, 4)), variable)])
