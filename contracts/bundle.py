@@ -5,6 +5,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from contracts.segments import SegmentDefinition
+
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 CATALOGUE = "catalogue.sqlite"
@@ -103,6 +105,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     recipe: str
     provenance: Provenance
     privacy: PrivacyStatement
+    segments: SegmentDefinition | None = None  # the rule that gives a person the segment of `context`
 
 
 class GoldenHistory(msgspec.Struct, frozen=True):

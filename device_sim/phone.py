@@ -193,11 +193,12 @@ class Phone(Device):
             return None
         manifest = read_manifest(bundle)
         recommender = Recommender(bundle, manifest, self._traits)
-        examples = list(examples_of(self.summary(), manifest.history_length, recommender.catalogue.index_of))
+        summary = self.summary()
+        examples = list(examples_of(summary, manifest.history_length, recommender.catalogue.index_of))
         delta = Trainer(bundle, manifest).update(
             task,
             examples,
-            lambda example: recommender.context(example.at_ms),
+            lambda example: recommender.context(summary, example.at_ms),
             np.random.default_rng(self._random.getrandbits(64)),
         )
         return None if delta is None else RoundUpdate(task_id=task.task_id, delta=delta)

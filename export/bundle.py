@@ -27,6 +27,7 @@ from contracts.bundle import (
 )
 from contracts.errors import BundleError
 from contracts.events import EVENT_CODES
+from contracts.segments import SegmentDefinition
 from contracts.summary import HALF_LIFE_HOURS
 from export.artifacts import exporters
 from export.bindings import FOLDER, write_bindings
@@ -63,6 +64,7 @@ class BundleInputs:
         provenance: hashes and package versions.
         privacy: whom an epsilon covers, and whom not.
         seed: of the goldens.
+        segments: the rule that gives a person the segment of the model's context; None where it has none.
     """
 
     project: str
@@ -80,6 +82,7 @@ class BundleInputs:
     provenance: Provenance
     privacy: PrivacyStatement
     seed: int
+    segments: SegmentDefinition | None = None
 
 
 def build_bundle(inputs: BundleInputs, out_dir: Path) -> Manifest:
@@ -147,6 +150,7 @@ def _manifest(inputs: BundleInputs) -> Manifest:
         recipe=inputs.recipe,
         provenance=inputs.provenance,
         privacy=inputs.privacy,
+        segments=inputs.segments,
     )
 
 

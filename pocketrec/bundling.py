@@ -12,6 +12,7 @@ import numpy as np
 
 from contracts.bundle import ArtifactQuality, Manifest, Provenance
 from contracts.project import Project
+from contracts.segments import SegmentDefinition
 from federated.ledger import LedgerEntry
 from pocketrec.model_steps import COMPRESS, TRAIN
 from pocketrec.preparation import PREPARE
@@ -148,12 +149,20 @@ def build_signed_bundle(
             provenance=_provenance(central),
             privacy=privacy_statement(charged, project.federated.delta, base_model_statement(run, project)),
             seed=project.project.seed,
+            segments=_rule(central.prepared.segments),
         ),
         out,
     )
     create_keys(run.keys)
     sign_manifest(out, run.keys)
     return manifest
+
+
+def _rule(definition: SegmentDefinition | None) -> SegmentDefinition | None:
+    """What gives a person their segment, without the counts of people that it was found by."""
+    return definition and msgspec.structs.replace(
+        definition, people=(), considered=(), silhouette=None, davies_bouldin=None
+    )
 
 
 def _provenance(central: Central) -> Provenance:

@@ -18,7 +18,9 @@ from contracts.errors import AuthenticationError, PermissionDenied, TooManyError
 from contracts.rounds import RoundUpdate
 from contracts.sync import CHALLENGE_HEADER, SyncResponse
 from sync_server import devices, openapi, rounds
+from sync_server.active_bundle import ActiveBundle
 from sync_server.challenges import Challenges
+from sync_server.channels import CHANNEL_ROUTES
 from sync_server.damaged import read_request
 from sync_server.enrolment import NotAttested, enrolling
 from sync_server.enrolment_routes import ENROLMENT_ROUTES
@@ -27,11 +29,13 @@ from sync_server.metrics import Metrics
 from sync_server.observed import InFlight
 from sync_server.operation_routes import OPERATION_ROUTES
 from sync_server.rates import Rates
+from sync_server.recommendations import Recommendations
 from sync_server.settings import ServerSettings
 from sync_server.signed import challenged, signer
 from sync_server.sql_store import open_store
 from sync_server.store import Store
 from sync_server.sync import Prepared, prepare, sync_together
+from sync_server.upkeep import Upkeep
 from sync_server.wire import JSON, Body, answer, problem, read_body
 
 LARGE_BODY_BYTES = 2**15  # some 300 events, compressed
@@ -52,12 +56,16 @@ def create_app(settings: ServerSettings) -> Litestar:
         app.state.metrics, app.state.in_flight = Metrics(), InFlight()
         app.state.challenges, app.state.settings = Challenges(settings.secret_key), settings
         app.state.enrol, app.state.rates = enrolling(store, settings), Rates(settings.phone_rate, settings.shop_rate)
+        app.state.bundle = ActiveBundle(repository)
+        app.state.recommendations = Recommendations(store, app.state.bundle)
         app.state.turns = GroupCommit(app.state.metrics.counting(partial(sync_together, store, settings)))
+        upkeep = Upkeep(store)
         try:
             yield
         finally:
             await app.state.in_flight.none_left()  # the process that runs this one ends it in the end
             await asyncio.to_thread(app.state.turns.close)
+            await asyncio.to_thread(upkeep.close)
             await asyncio.to_thread(store.close)
 
     def read_sync(request: Request, body: Body) -> Prepared:
@@ -100,6 +108,7 @@ def create_app(settings: ServerSettings) -> Litestar:
     return Litestar(
         [
             *ENROLMENT_ROUTES,
+            *CHANNEL_ROUTES,
             sync_device,
             hand_in,
             *OPERATION_ROUTES,

@@ -1,4 +1,4 @@
-"""Which bundle is the newest, read from the TUF repository that the server hands out.
+"""Which bundles are published, read from the TUF repository that the server hands out.
 
 The server only advertises a number; whether it is true the phone learns from the signed metadata, which it fetches
 and verifies by itself.
@@ -20,6 +20,8 @@ class _Version(msgspec.Struct):
 
 
 class _Target(msgspec.Struct):
+    length: int = 0
+    hashes: dict[str, str] = {}
     custom: BundleTarget | None = None
 
 
@@ -34,28 +36,61 @@ class _Metadata(msgspec.Struct):
     signed: _Signed
 
 
+class PublishedBundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole bundle as the repository's targets describe it."""
+
+    version: int
+    path: str  # below the repository's folder
+    bytes: int
+    sha256: str
+    unpacked_bytes: int
+    unpacked_sha256: str
+
+
 def newest_bundle(repository: Path) -> int:
-    """The newest bundle version in a TUF repository with consistent snapshots, 0 where none is published.
+    """The newest bundle version in a TUF repository with consistent snapshots, 0 where none is published."""
+    return max((one.version for one in published_bundles(repository)), default=0)
+
+
+def published_bundles(repository: Path) -> tuple[PublishedBundle, ...]:
+    """All bundles that the repository offers, the newest first.
 
     A damaged repository is logged and offers nothing: it must not keep events from being taken.
     """
     metadata = repository / "metadata"
     try:
-        return _newest(metadata, (metadata / "timestamp.json").read_bytes())
+        return _published(metadata, (metadata / "timestamp.json").read_bytes())
     except FileNotFoundError:
-        return 0
+        return ()
     except (OSError, KeyError, msgspec.DecodeError) as error:
         _log.error("the TUF repository %s cannot be read: %s", repository, error)
-        return 0
+        return ()
 
 
 @lru_cache(maxsize=4)
-def _newest(metadata: Path, timestamp: bytes) -> int:
+def _published(metadata: Path, timestamp: bytes) -> tuple[PublishedBundle, ...]:
     """Every publication writes a new timestamp and never changes what it names: its bytes are the cache's key."""
     snapshot = _version(timestamp, "snapshot.json")
     targets = _version((metadata / f"{snapshot}.snapshot.json").read_bytes(), "targets.json")
-    listed = _signed((metadata / f"{targets}.targets.json").read_bytes()).targets.values()
-    return max((one.custom.version for one in listed if one.custom and one.custom.kind == "bundle"), default=0)
+    listed = _signed((metadata / f"{targets}.targets.json").read_bytes()).targets
+    found = (
+        _bundle(name, one, one.custom) for name, one in listed.items() if one.custom and one.custom.kind == "bundle"
+    )
+    return tuple(sorted(found, key=lambda one: one.version, reverse=True))
+
+
+def _bundle(name: str, target: _Target, custom: BundleTarget) -> PublishedBundle:
+    """A target's file has its hash in its name: `bundles/3.tar.zst` is `targets/bundles/<sha256>.3.tar.zst`."""
+    folder, _, file = name.rpartition("/")
+    sha256 = target.hashes.get("sha256", "")
+    return PublishedBundle(
+        version=custom.version,
+        path=f"targets/{folder}/{sha256}.{file}",
+        bytes=target.length,
+        sha256=sha256,
+        unpacked_bytes=custom.unpacked_bytes,
+        unpacked_sha256=custom.unpacked_sha256,
+    )
 
 
 def _version(metadata: bytes, name: str) -> int:

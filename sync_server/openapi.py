@@ -11,6 +11,8 @@ import msgspec
 
 from contracts.codec import FORMATS
 from contracts.events import Event
+from contracts.profile import ProfileRequest, ProfileResponse
+from contracts.recommendations import RecommendationRequest, RecommendationResponse
 from contracts.rounds import RoundReceipt, RoundUpdate
 from contracts.sync import (
     CHALLENGE_HEADER,
@@ -26,7 +28,10 @@ from contracts.sync import (
 PROBLEM_TYPE = "application/problem+json"  # RFC 9457
 _PREFIX = "#/components/schemas/"
 STAFF_SCHEME = "Staff"
-_TYPES = (EnrolRequest, EnrolResponse, Revocation, SyncRequest, SyncResponse, RoundUpdate, RoundReceipt, Event, Problem)
+_TYPES = (
+    *(EnrolRequest, EnrolResponse, Revocation, SyncRequest, SyncResponse, RoundUpdate, RoundReceipt, Event, Problem),
+    *(RecommendationRequest, RecommendationResponse, ProfileRequest, ProfileResponse),
+)
 
 
 def document(repository_path: str) -> dict[str, Any]:
@@ -43,6 +48,10 @@ def document(repository_path: str) -> dict[str, Any]:
                 "post": _post("Revoke a device; needs the role `ingest`", None, Revocation, by=STAFF_SCHEME),
             },
             "/v1/sync": {"post": _post("A whole sync in one request", SyncRequest, SyncResponse)},
+            "/v1/recommendations": {
+                "post": _post("What a person may want now", RecommendationRequest, RecommendationResponse)
+            },
+            "/v1/profile": {"post": _post("What is known of a person", ProfileRequest, ProfileResponse)},
             "/v1/rounds/{task_id}": {
                 "parameters": [_path("task_id")],
                 "post": _post("Hand in the update of a federated round", RoundUpdate, RoundReceipt),

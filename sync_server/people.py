@@ -161,6 +161,27 @@ def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]], known:
     return [{name: reason or found[name] for name, reason in answer.items()} for answer in reasons]
 
 
+def readable(
+    connection: Connection, keys: IdentifierKeys, device: Device, name: str, claims: Iterable[IdentityClaims]
+) -> tuple[Owner | None, str]:
+    """Whom a device may be told about, where nothing is written.
+
+    Args:
+        claims: of verified tokens that came with the question; they prove the owners that they name.
+
+    Returns:
+        the owner, None if nobody has spoken for them yet; and why the device may not be told, empty if it may.
+
+    Raises:
+        WireError: if the name is no `kind:value`.
+    """
+    kind = owner_kind(name)
+    known = find(connection, keys, [name])
+    proven = _devices_of(connection, known)[name]
+    shown = any(name in (claim.sub, *claim.also) for claim in claims)
+    return known.get(name), "" if shown else _objection(device, kind, proven)
+
+
 def _objection(device: Device, kind: OwnerKind, proven: Collection[str]) -> str:
     """Why a device may not speak for an owner that these devices have proven; empty if it may."""
     if device.device_id in proven or (kind is OwnerKind.CARD and device.role is DeviceRole.TILL):

@@ -74,6 +74,18 @@ def of_owners(connection: Connection, owner_ids: Collection[int]) -> Summary:
     return _merged(items, lines)
 
 
+def version_of(family: Iterable[Owner]) -> int:
+    """The largest stamp of anything in the profile of a person, of whom these are all owners."""
+    return max(max(member.stamp, member.profile_stamp) for member in family)
+
+
+def decisions(own: Mapping[Purpose, Consent], allowed: Collection[Purpose]) -> dict[Purpose, Consent]:
+    """What an owner is told about consent: the person's decision, and the version of their own to be cited."""
+    return {
+        purpose: Consent(version=own.get(purpose, Consent()).version, granted=purpose in allowed) for purpose in Purpose
+    }
+
+
 def deltas(connection: Connection, asked: Sequence[tuple[Owner, int, Collection[Owner]]]) -> list[ProfileDelta | None]:
     """What each of some devices must be told of its person's profile, None if nothing.
 
@@ -88,8 +100,7 @@ def deltas(connection: Connection, asked: Sequence[tuple[Owner, int, Collection[
     news: list[tuple[int, Owner, int, int]] = []  # place, owner, version, base
     for place, (owner, known, _) in enumerate(asked):
         family = family_of[owner.person_id]
-        decided = max(member.stamp for member in family)
-        version = max(decided, *(member.profile_stamp for member in family))
+        decided, version = max(member.stamp for member in family), version_of(family)
         if known != version:
             news.append((place, owner, version, known if decided <= known <= version else 0))
     allowed = consents.granted(connection, {owner.person_id for _, owner, *_ in news})
@@ -116,12 +127,7 @@ def deltas(connection: Connection, asked: Sequence[tuple[Owner, int, Collection[
             items=dict(summary.items),
             orders=dict(summary.orders),
             hours=as_hour_counts(counted),
-            consents={
-                purpose: Consent(
-                    version=own[owner.id].get(purpose, Consent()).version, granted=purpose in allowed[owner.person_id]
-                )
-                for purpose in Purpose
-            },
+            consents=decisions(own[owner.id], allowed[owner.person_id]),
             owners=_named_of(family or [owner], [owner, *asked[place][2]]),
         )
     return found

@@ -127,7 +127,8 @@ def test_with_history_the_model_recommends_by_id(model_bundle: Path) -> None:
     answer = recommender.recommend(summarize([purchase("item-7", NOW_MS - HOUR_MS)]), NOW_MS, 5)
     assert answer.source == "model"
     direct = Runtime(model_bundle, manifest).recommend(
-        History((7,), (EVENT_CODES[EventType.PURCHASE],), (weight_after(1),), (1.0,)), recommender.context(NOW_MS)
+        History((7,), (EVENT_CODES[EventType.PURCHASE],), (weight_after(1),), (1.0,)),
+        recommender.context(EMPTY, NOW_MS),
     )
     assert answer.items == tuple(f"item-{index}" for index in direct.items[:5])
 
