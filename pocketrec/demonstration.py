@@ -51,7 +51,7 @@ def demonstrate(project: Path | None, run: Path | None) -> Demonstration:
         run: the run directory; by default the project's usual one.
 
     Raises:
-        ConfigError: if the project trains privately.
+        ConfigError: if the project trains privately, or has no phones.
     """
     from pocketrec.report_html import render_report
     from pocketrec.report_json import build_report
@@ -60,6 +60,10 @@ def demonstrate(project: Path | None, run: Path | None) -> Demonstration:
     if is_private(file.project):
         raise ConfigError(
             '[privacy] training = "private": the demo goes on from newer weeks without privacy; run pocketrec build'
+        )
+    if not file.project.fleet.phones:
+        raise ConfigError(
+            "phones = 0 under [fleet]: the demo is of phones; set phones to 1 or more, or run pocketrec build"
         )
     with open_run(run or file.default_run) as directory:
         outcomes = run_steps(STEPS, directory, file, Progress())
