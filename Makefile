@@ -9,11 +9,14 @@ READY := $(VENV)/.installed
 
 setup: $(READY)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml tests/browser/package-lock.json
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip<26.2"
 	$(BIN)/python -m pip install --quiet --progress-bar off -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent
+	$(BIN)/python tests/browser/unpack.py $(VENV)/chromium
+	rm -rf tests/browser/node_modules
 	touch $(READY)
 
 demo: $(READY)

@@ -33,6 +33,7 @@ from sync_server.recommendations import Recommendations
 from sync_server.settings import ServerSettings
 from sync_server.signed import challenged, signer
 from sync_server.sql_store import open_store
+from sync_server.staff_page.routes import STAFF_PAGE_ROUTES
 from sync_server.store import Store
 from sync_server.sync import Prepared, prepare, sync_together
 from sync_server.upkeep import Upkeep
@@ -112,6 +113,7 @@ def create_app(settings: ServerSettings) -> Litestar:
             sync_device,
             hand_in,
             *OPERATION_ROUTES,
+            *STAFF_PAGE_ROUTES,
             schema,
             create_static_files_router(settings.repository_path, [repository], resolve_symlinks=True),
         ],

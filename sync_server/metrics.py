@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 
 from contracts.errors import InputError
 from contracts.sync import SyncResponse, VerdictKind
+from sync_server import outbox
 from sync_server.store import Store
 from sync_server.sync import Prepared
 
@@ -128,6 +129,9 @@ class _StoreCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         with self._store.read() as connection:
             yield _gauge("pocketrec_store_bytes", "Size of the database.", store_bytes(connection))
+            waiting = outbox.waiting(connection, self._store.now_ms())
+        yield _gauge("pocketrec_outbox_messages", "Messages that the broker has not acknowledged.", waiting.messages)
+        yield _gauge("pocketrec_outbox_lag_seconds", "How long the oldest of them waits.", waiting.oldest_ms / 1000)
 
 
 def store_bytes(connection: Connection) -> int:

@@ -46,6 +46,14 @@ def token_digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def member_of(staff: Staff, token: str | None) -> str | None:
+    """The name of who holds a token, None if nobody does."""
+    shown = token_digest(token or "")
+    # All are compared, each in constant time: how long it takes says nothing about who is staff.
+    found = [name for name, member in staff.items() if hmac.compare_digest(shown, member.token_sha256)]
+    return found[0] if token and found else None
+
+
 def actor(staff: Staff, token: str | None, role: Role) -> str:
     """The name of who holds a token, if they have a role.
 
@@ -53,14 +61,12 @@ def actor(staff: Staff, token: str | None, role: Role) -> str:
         AuthenticationError: if nobody holds the token.
         PermissionDenied: if whoever does lacks the role.
     """
-    shown = token_digest(token or "")
-    # All are compared, each in constant time: how long it takes says nothing about who is staff.
-    found = [name for name, member in staff.items() if hmac.compare_digest(shown, member.token_sha256)]
-    if not token or not found:
+    name = member_of(staff, token)
+    if name is None:
         raise AuthenticationError(f"the staff token is missing or unknown: show one with the role {role}")
-    if role not in staff[found[0]].roles:
-        raise PermissionDenied(f"{found[0]} lacks the role {role}: ask who runs this server for it")
-    return found[0]
+    if role not in staff[name].roles:
+        raise PermissionDenied(f"{name} lacks the role {role}: ask who runs this server for it")
+    return name
 
 
 def require(request: "Request", role: Role) -> str:

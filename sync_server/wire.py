@@ -45,13 +45,23 @@ async def read_body(request: Request, max_body_bytes: int) -> Body:
     format = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if format not in FORMATS:
         raise WireError(f"content type {format!r} is not known: use one of {', '.join(FORMATS)}")
+    sent = await read_limited(request, max_body_bytes)
+    return Body(sent, request.headers.get("content-encoding", "").strip().lower(), format)
+
+
+async def read_limited(request: Request, max_body_bytes: int) -> bytes:
+    """A request's body as it came.
+
+    Raises:
+        LimitError: if it is longer than the limit.
+    """
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > max_body_bytes:
             raise LimitError(f"the body is longer than max_body_bytes = {max_body_bytes}: send fewer events at once")
         chunks.append(chunk)
-    return Body(b"".join(chunks), request.headers.get("content-encoding", "").strip().lower(), format)
+    return b"".join(chunks)
 
 
 def decompress(data: bytes, encoding: str, max_bytes: int) -> bytes:

@@ -247,7 +247,7 @@ def test_a_round_is_answered_over_http(http_world):
 def test_the_description_names_every_endpoint_of_the_service(http_world):
     routes = {re.sub(r":\w+}", "}", route.path) for route in create_app(http_world.settings).routes}
     described = {path.replace("{file}", "{file_path}") for path in openapi.document("/repository")["paths"]}
-    assert described == routes
+    assert described == {route for route in routes if not route.startswith("/staff")}  # a page for people
 
 
 def test_decades_from_now_a_weight_still_fits_messagepack(http_world):
