@@ -48,6 +48,7 @@ class Server:
             identifier_keys={1: os.urandom(32)},
             identity_key=key,
             identity_audience=AUDIENCE,
+            erasure_journal=str(folder / "erasures"),
             repository=str(folder / "repository"),
             enrolments_per_address_and_hour=10**6,
             phone_rate=None,  # one phone stands for many

@@ -299,6 +299,10 @@ class Server(Section, frozen=True):
             "without it SQLite in the run"
         ),
     ] = None
+    erasure_journal: Annotated[
+        str | None,
+        Meta(description="file of what was erased, on another disk than the database; without it in the run"),
+    ] = None
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -151,6 +151,7 @@ class ProfileDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     orders: dict[str, dict[str, OrderLine] | None] = {}
     hours: tuple[HourCount, ...] = ()  # buckets of `contracts.windows`
     consents: dict[Purpose, Consent] = {}
+    erased: bool = False  # the owner was erased: forget all of theirs, and go on with a new anonymous session
     owners: tuple[Identity, ...] = ()  # of the names in the request, those whose events the profile unifies
 
 

@@ -212,6 +212,17 @@ class EventCache:
         """How many events the server has given no final verdict on."""
         return self._database.connection.execute("SELECT count(*) FROM events WHERE NOT settled").fetchone()[0]
 
+    def give_up(self, owners: Collection[str]) -> None:
+        """Forget all events of some owners; what the server has given no verdict on counts as dropped."""
+        with self._database.transaction() as connection:
+            for owner in owners:
+                rows = connection.execute(
+                    "DELETE FROM events WHERE owner = ? RETURNING epoch, seq, type, settled", (owner,)
+                ).fetchall()
+                for epoch, seq, kind, settled in sorted(rows):
+                    if not settled:
+                        _remember_dropped(connection, epoch, seq, EventType(kind))
+
     def owners(self, limit: int) -> list[str]:
         """Whose events are still here, the latest first."""
         rows = self._database.connection.execute(

@@ -18,6 +18,7 @@ from contracts.errors import (
 )
 from contracts.events import EventKey
 from contracts.identity import DeviceRole
+from contracts.people import Erased, PersonRequest
 from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from contracts.sync import (
     CHALLENGE_HEADER,
@@ -44,6 +45,7 @@ from device_sim.profile import HeldProfile
 DEVICES_PATH = "/v1/devices"
 SYNC_PATH = "/v1/sync"
 ROUNDS_PATH = "/v1/rounds"
+ERASE_PATH = "/v1/people/erase"
 _COMPRESSION_LEVEL = 3
 _CHALLENGE, _NO_CHALLENGE = "challenge", b"none"
 T = TypeVar("T")
@@ -62,6 +64,7 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
     renumbered: tuple[tuple[EventKey, EventKey], ...]  # old key, new key
     profile_version: int  # held now; 0: none
     profile_changed: bool
+    erased: bool  # the owner was erased: all of theirs is forgotten, and the device has no owner
     bundle: BundleOffer | None
     task: RoundTask | None
     unsettled: int  # events left to send
@@ -182,8 +185,12 @@ class SyncClient:
         self._limit = MAX_EVENTS
         with self._database.transaction():
             settled = self._cache.settle(batch, request, answer)
-            changed = answer.profile is not None and self._profile.apply(answer.profile)
-            self.consents.confirm(request.consents)
+            erased = answer.profile is not None and answer.profile.erased
+            changed = not erased and answer.profile is not None and self._profile.apply(answer.profile)
+            if not erased:
+                self.consents.confirm(request.consents)
+            elif self._profile.owner == request.owner:
+                self._forget_owner()
             fix = TimeFix(answer.server_time, request.sent_at, request.boot_id, request.uptime_ms)
             self._database.put("time_fix", codec.encode(fix))
             heard = Heard(
@@ -199,6 +206,7 @@ class SyncClient:
             renumbered=settled.renumbered,
             profile_version=self._profile.version,
             profile_changed=changed,
+            erased=erased,
             bundle=answer.bundle,
             task=answer.task,
             unsettled=self._cache.unsettled(),
@@ -211,6 +219,13 @@ class SyncClient:
         if current is None:
             return ()
         return tuple(owner for owner in self._cache.owners(MAX_KNOWN_OWNERS) if owner != current)
+
+    def _forget_owner(self) -> None:
+        """Forget the current owner and whoever is known to be the same person."""
+        gone = {*self._profile.owners, *([self._profile.owner] if self._profile.owner else [])}
+        self._cache.give_up(gone)
+        self.consents.give_up(gone)
+        self._profile.change_owner(None)
 
     def time_fix(self) -> TimeFix | None:
         """What the last answer told about the device's clocks."""
@@ -230,6 +245,15 @@ class SyncClient:
             InputError: if the server refuses the request.
         """
         return self._post(f"{ROUNDS_PATH}/{update.task_id}", update, RoundReceipt)
+
+    def erase(self, identity_token: str) -> Erased:
+        """Have the server forget who a token proves.
+
+        Raises:
+            httpx.TransportError: if no answer came; the next sync tells.
+            InputError: if the server refuses, or knows nobody of that name.
+        """
+        return self._post(ERASE_PATH, PersonRequest(identity_token=identity_token), Erased)
 
     def _post(self, path: str, message: object, answer: type[T], signed: bool = True) -> T:
         body = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(codec.encode(message, self._content_type))

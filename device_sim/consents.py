@@ -1,5 +1,6 @@
 """Decisions about consent that the server has not confirmed yet: they travel first and with every request."""
 
+from collections.abc import Collection
 from functools import reduce
 
 from contracts import codec
@@ -33,6 +34,13 @@ class ConsentQueue:
     def pending(self, limit: int = MAX_CONSENTS) -> tuple[ConsentFact, ...]:
         rows = self._database.connection.execute("SELECT payload FROM consent_facts ORDER BY rowid LIMIT ?", (limit,))
         return tuple(codec.decode(payload, ConsentFact) for (payload,) in rows)
+
+    def give_up(self, owners: Collection[str]) -> None:
+        """Forget the decisions of some owners."""
+        with self._database.transaction() as connection:
+            rows = connection.execute("SELECT fact_id, payload FROM consent_facts").fetchall()
+            gone = [(fact_id,) for fact_id, payload in rows if codec.decode(payload, ConsentFact).owner in owners]
+            connection.executemany("DELETE FROM consent_facts WHERE fact_id = ?", gone)
 
     def confirm(self, facts: tuple[ConsentFact, ...]) -> None:
         """Forget facts that the server has taken; to be called inside the transaction that takes its answer."""

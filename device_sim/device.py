@@ -99,6 +99,9 @@ class Device:
                 purpose=purpose,
                 granted=granted,
                 cites=standing.version,
+                decided_at=self.clock.wall_ms(),
+                boot_id=self.clock.boot_id,
+                uptime_ms=self.clock.uptime_ms(),
             )
         )
 

@@ -39,6 +39,7 @@ class Moment(StrEnum):
     LOST_ANSWER = "lost_answer"
     RESEND = "resend"
     PROFILE = "profile"
+    ERASED = "erased"
     BUNDLE = "bundle"
     RECOMMEND = "recommend"
     BASKET = "basket"
@@ -163,6 +164,9 @@ class Phone(Device):
         except httpx.TransportError as error:
             self.note(Moment.LOST_ANSWER, str(error))
             return None
+        if report.erased:
+            self.log_out()
+            self.note(Moment.ERASED, "the owner was erased: nothing of theirs is left on the phone")
         conflicts = report.verdicts.get(VerdictKind.CONFLICT, 0)
         self.note(
             Moment.SYNC, f"{report.sent} events sent" + (f", {conflicts} renumbered" if conflicts else ""), report.sent

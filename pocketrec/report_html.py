@@ -27,6 +27,7 @@ LANES: dict[Moment, tuple[str, str, str]] = {  # lane, colour and shape of each 
     Moment.RECOMMEND: ("recommends", charts.INK, "diamond"),
     Moment.BASKET: ("buys", charts.INK, "circle"),
     Moment.BUNDLE: ("bundle", charts.MODEL, "square"),
+    Moment.ERASED: ("forgotten", charts.WARN, "square"),
     Moment.ROUND: ("federated round", charts.TEACHER, "diamond"),
 }
 OFFLINE_LANE = "offline"

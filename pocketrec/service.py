@@ -12,6 +12,7 @@ from sync_server.staff import Member, Role, token_digest
 from sync_server.tls import Tls, TlsFiles
 
 DATABASE = "sync.sqlite"
+ERASURE_JOURNAL = "erasures.jsonl"
 SERVER_KEY, SERVER_KEY_BYTES = "server.key", 32  # what the server's workers share
 STAFF_TOKEN, STAFF_TOKEN_BYTES = "staff.token", 32
 IDENTIFIER_KEY, IDENTIFIER_KEY_BYTES = "identifier.key", 32  # version 1 of what identifiers are hashed with
@@ -36,6 +37,7 @@ def server_settings(
     clock_file: Path | None = None,
     repository: Path | None = None,
     database_url: str | None = None,
+    erasure_journal: str | None = None,
 ) -> ServerSettings:
     """The settings of a server of the run.
 
@@ -48,6 +50,7 @@ def server_settings(
         clock_file: what the server reads the time from, instead of the machine's clock.
         repository: that it hands out; by default the run's.
         database_url: of another database than SQLite in that folder.
+        erasure_journal: another file than the one in that folder.
     """
     folder.mkdir(exist_ok=True)
     settings = ServerSettings(
@@ -57,6 +60,7 @@ def server_settings(
         identifier_keys={1: run.secret(IDENTIFIER_KEY, IDENTIFIER_KEY_BYTES)},
         identity_key=identity_key or _public_half(own_identity_key(run)),
         identity_audience=project.project.name,
+        erasure_journal=erasure_journal or str((folder / ERASURE_JOURNAL).resolve()),
         repository=str((repository or run.repository).resolve()),
         clock_file=str(clock_file.resolve()) if clock_file else None,
     )

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from contracts.errors import PocketrecError
-from sync_server import audit_log, identifiers
+from sync_server import audit_log, identifiers, training_export
+from sync_server.erasure_journal import ErasureJournal
+from sync_server.recovery import make_ready
 from sync_server.settings import ServerSettings, load_settings
 from sync_server.sql_store import open_store
 
@@ -22,6 +24,9 @@ def main() -> int:
     audit.add_argument("--noted", metavar="NUMBER:HASH", help="a head noted earlier, over which the log must lead")
     names = commands.add_parser("identifiers", help="how many identifiers lie under which version of identifier_keys")
     names.add_argument("--activate", action="store_true", help="put the newest key in force, once all workers have it")
+    commands.add_parser("restored", help="say that the store comes from a backup, before servers start on it")
+    log = commands.add_parser("training-log", help="write the events that people allow models to be trained on, as CSV")
+    log.add_argument("file", type=Path)
     options = parser.parse_args()
     try:
         settings = load_settings(options.settings)
@@ -33,6 +38,10 @@ def main() -> int:
             relay(settings)
         elif options.command == "identifiers":
             _identifiers(settings, options.activate)
+        elif options.command == "restored":
+            _restored(settings)
+        elif options.command == "training-log":
+            _training_log(settings, options.file)
         else:
             from sync_server.serve import serve
 
@@ -59,6 +68,24 @@ def _identifiers(settings: ServerSettings, activate: bool) -> None:
             print(f"key {identifiers.activate(store)} is in force")
         for version, count in identifiers.holdings(store).items():
             print(f"key {version}: {count} identifiers")
+    finally:
+        store.close()
+
+
+def _restored(settings: ServerSettings) -> None:
+    store = open_store(settings.database_url, settings.clock(), settings.keys)
+    try:
+        print(f"generation {make_ready(store, ErasureJournal(Path(settings.erasure_journal)), restored=True)}")
+    finally:
+        store.close()
+
+
+def _training_log(settings: ServerSettings, file: Path) -> None:
+    store = open_store(settings.database_url, settings.clock(), settings.keys)
+    try:
+        make_ready(store, ErasureJournal(Path(settings.erasure_journal)))
+        draft = training_export.collect(store, file)
+        print(f"events of {training_export.publish(store, draft, file, 'operator')} people")
     finally:
         store.close()
 

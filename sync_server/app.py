@@ -24,12 +24,15 @@ from sync_server.channels import CHANNEL_ROUTES
 from sync_server.damaged import read_request
 from sync_server.enrolment import NotAttested, enrolling
 from sync_server.enrolment_routes import ENROLMENT_ROUTES
+from sync_server.erasure_journal import ErasureJournal
 from sync_server.group_commit import GroupCommit
 from sync_server.metrics import Metrics
 from sync_server.observed import InFlight
 from sync_server.operation_routes import OPERATION_ROUTES
 from sync_server.rates import Rates
 from sync_server.recommendations import Recommendations
+from sync_server.recovery import make_ready, note_end
+from sync_server.rights import RIGHTS_ROUTES
 from sync_server.settings import ServerSettings
 from sync_server.signed import challenged, signer
 from sync_server.sql_store import open_store
@@ -53,7 +56,9 @@ def create_app(settings: ServerSettings) -> Litestar:
     async def opened_store(app: Litestar) -> AsyncIterator[None]:
         publishes = settings.broker is not None
         store = await asyncio.to_thread(open_store, settings.database_url, settings.clock(), settings.keys, publishes)
-        app.state.store, app.state.device_keys = store, devices.Keys(store)
+        journal = ErasureJournal(Path(settings.erasure_journal))
+        await asyncio.to_thread(make_ready, store, journal)
+        app.state.store, app.state.device_keys, app.state.journal = store, devices.Keys(store), journal
         app.state.metrics, app.state.in_flight = Metrics(), InFlight()
         app.state.challenges, app.state.settings = Challenges(settings.secret_key), settings
         app.state.enrol, app.state.rates = enrolling(store, settings), Rates(settings.phone_rate, settings.shop_rate)
@@ -67,6 +72,7 @@ def create_app(settings: ServerSettings) -> Litestar:
             await app.state.in_flight.none_left()  # the process that runs this one ends it in the end
             await asyncio.to_thread(app.state.turns.close)
             await asyncio.to_thread(upkeep.close)
+            await asyncio.to_thread(note_end, store, journal)
             await asyncio.to_thread(store.close)
 
     def read_sync(request: Request, body: Body) -> Prepared:
@@ -110,6 +116,7 @@ def create_app(settings: ServerSettings) -> Litestar:
         [
             *ENROLMENT_ROUTES,
             *CHANNEL_ROUTES,
+            *RIGHTS_ROUTES,
             sync_device,
             hand_in,
             *OPERATION_ROUTES,

@@ -11,10 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, Row, select, update
 
 from contracts.errors import AuthenticationError, PermissionDenied
+from contracts.events import EventKey
 from contracts.identity import DeviceRole
 from contracts.sync import SIGNATURE_SCHEME, signed_bytes
 from sync_server.bulk import update_rows
 from sync_server.challenges import Challenges
+from sync_server.event_time import Known
 from sync_server.store import Store
 from sync_server.tables import devices
 from sync_server.turn import Turn
@@ -30,6 +32,9 @@ class Device:
     epoch: int  # the newest one issued
     owner_id: int | None  # the current owner, as last proven
     revoked: bool = False
+    synced_at: int | None = None  # milliseconds since 1970
+    reported: tuple[int, int] | None = None  # at the last sync: the epoch, and the greatest number spoken of
+    erased_at: int | None = None  # whom it served was erased then, and it may not know; milliseconds since 1970
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,29 @@ def load(connection: Connection, device_ids: Collection[str]) -> dict[str, Devic
     return {row.device_id: device_of(row) for row in rows}
 
 
-def seen(turn: Turn, users: Iterable[tuple[Device, int | None]]) -> None:
-    """Note that devices synced, and the owner who is using each."""
+def known(device: Device, key: EventKey | None, now_ms: int) -> Known:
+    """When an event of a device was made, as far as its number tells.
+
+    A device numbers its events as it makes them: what has a greater number than all that it spoke of at its last sync
+    was made since, and what has none was made before. No clock can be wrong about that.
+    """
+    if key is None or device.synced_at is None or device.reported is None or device.reported[0] != key.epoch:
+        return Known(0, now_ms)
+    return Known(device.synced_at, now_ms) if key.seq > device.reported[1] else Known(0, device.synced_at)
+
+
+def seen(turn: Turn, users: Iterable[tuple[Device, int | None, tuple[int, int]]]) -> None:
+    """Note that devices synced, the owner who is using each, and the numbers that each spoke of (see `Device`)."""
     rows = [
-        {"device_id": device.device_id, "synced_at": turn.now_ms, "owner_id": owner_id} for device, owner_id in users
+        {
+            "device_id": device.device_id,
+            "synced_at": turn.now_ms,
+            "owner_id": owner_id,
+            "erased_at": device.erased_at,
+            "reported_epoch": epoch,
+            "reported_seq": seq,
+        }
+        for device, owner_id, (epoch, seq) in users
     ]
     update_rows(turn.connection, devices, sorted(rows, key=lambda row: row["device_id"]))
 
@@ -136,7 +160,16 @@ def authenticate(
 
 def device_of(row: Row) -> Device:
     """A row of the table `devices`."""
-    return Device(row.device_id, DeviceRole(row.role), row.epoch, row.owner_id, row.revoked_at is not None)
+    return Device(
+        device_id=row.device_id,
+        role=DeviceRole(row.role),
+        epoch=row.epoch,
+        owner_id=row.owner_id,
+        revoked=row.revoked_at is not None,
+        synced_at=row.synced_at,
+        reported=None if row.reported_epoch is None else (row.reported_epoch, row.reported_seq),
+        erased_at=row.erased_at,
+    )
 
 
 def claimed_id(authorization: str | None) -> str | None:

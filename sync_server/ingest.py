@@ -15,23 +15,24 @@ from contracts.events import EventKey
 from contracts.summary import EMPTY, HOUR_MS, Summary, merge, summary_of
 from contracts.sync import SyncRequest, Verdict, VerdictKind
 from contracts.windows import HourCounts, bucket_of
-from sync_server import consents, profiles
+from sync_server import consents, devices, owner_events, profiles
 from sync_server.bulk import insert_rows, rows_at
+from sync_server.consent_history import Moment
+from sync_server.consents import Allowed
 from sync_server.devices import Device
+from sync_server.erasure import ERASED
 from sync_server.event_time import fix_time
 from sync_server.intervals import Range, holds
 from sync_server.people import Owner, Speakers
+from sync_server.permissions import Made, permitted
 from sync_server.progress import Life
 from sync_server.received import Received
 from sync_server.tables import events, quarantine
 from sync_server.turn import Turn
 
-NO_CONSENT = f"the owner allows none of {', '.join(consents.KEEPING)}"
+NO_CONSENT = f"the owner allows none of {', '.join(consents.KEEPING)}, or did not when it was made"
 CONFLICT = "the key is held with another payload: renumber with the new epoch and send again"
 FOREIGN = "the key is not this device's: use its own id and an epoch that was issued to it"
-
-Allowed = Mapping[int, frozenset[Purpose]]
-"""By person."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Answer:
 
 
 def ingest(
-    turn: Turn, batches: Sequence[Batch], allowed: Allowed, settled: Mapping[Life, list[Range]]
+    turn: Turn, batches: Sequence[Batch], allowed: Mapping[int, Allowed], settled: Mapping[Life, list[Range]]
 ) -> list[tuple[Verdict, ...]]:
     """Judge events, keep those that may be kept, and add to the profiles what may enter them.
 
@@ -77,21 +78,29 @@ def ingest(
     """
     keys = [batch.own_keys() for batch in batches]
     answers = _answers(turn, {key for some in keys for key in some if key}, settled)
+    made = [
+        [
+            None if key in answers else _made(batch, key, one, turn.now_ms)
+            for key, one in zip(own, batch.received, strict=True)
+        ]
+        for batch, own in zip(batches, keys, strict=True)
+    ]
+    permissions = iter(permitted(turn.connection, [one for some in made for one in some], allowed))
     rows: list[dict[str, Any]] = []
     keyless: dict[tuple[str, bytes], dict[str, Any]] = {}
     additions: dict[int, list[Summary]] = defaultdict(list)
     counts: dict[int, HourCounts] = defaultdict(Counter)
     verdicts: list[tuple[Verdict, ...]] = []
-    for batch, own in zip(batches, keys, strict=True):
+    for batch, own, times in zip(batches, keys, made, strict=True):
         found: list[Verdict] = []
-        for position, (key, one) in enumerate(zip(own, batch.received, strict=True)):
+        for position, (key, one, time) in enumerate(zip(own, batch.received, times, strict=True)):
+            purposes = next(permissions)
             speaker = batch.speakers[one.owner] if one.owner else "the event names no owner"
             owner_id = speaker.id if isinstance(speaker, Owner) else None
-            purposes = allowed[speaker.person_id] if isinstance(speaker, Owner) else frozenset[Purpose]()
             if key and key in answers:
                 kind, reason = _again(answers[key], one, owner_id)
             else:
-                kind, reason = _first_time(key, one, speaker, purposes)
+                kind, reason = _first_time(key, one, speaker, time, purposes)
             found.append(Verdict(position=position, kind=kind, reason=reason))
             if key is None:
                 if one.key is None:
@@ -103,12 +112,11 @@ def ingest(
             row = _row(key, answers[key], turn.now_ms)
             if purposes.intersection(consents.KEEPING) and kind is not VerdictKind.REFUSED:
                 row["payload"] = one.payload
-            if kind is VerdictKind.ACCEPTED and one.event and isinstance(speaker, Owner):
-                occurred_ms, uncertain = fix_time(one.event, batch.request, turn.now_ms)
+            if kind is VerdictKind.ACCEPTED and one.event and time and isinstance(speaker, Owner):
                 profiled = Purpose.PERSONALIZATION in purposes
-                row |= {"occurred_ms": occurred_ms, "uncertain": uncertain, "profiled": profiled}
+                row |= {"occurred_ms": time.moment.time_ms, "uncertain": time.uncertain, "profiled": profiled}
                 if profiled:
-                    hour = occurred_ms // HOUR_MS
+                    hour = time.moment.time_ms // HOUR_MS
                     additions[speaker.id].append(summary_of(one.event, hour))
                     if bucket := bucket_of(one.event, hour):
                         counts[speaker.id][bucket] += 1
@@ -116,9 +124,21 @@ def ingest(
         verdicts.append(tuple(found))
     rows.sort(key=lambda row: (row["device_id"], row["epoch"], row["seq"]))
     insert_rows(turn.connection, events, rows)
+    owner_events.note(turn.connection, rows)
     insert_rows(turn.connection, quarantine, [keyless[key] for key in sorted(keyless)], "keep")
     profiles.add(turn, {owner: reduce(merge, parts, EMPTY) for owner, parts in additions.items()}, counts)
     return verdicts
+
+
+def _made(batch: Batch, key: EventKey | None, received: Received, now_ms: int) -> Made | None:
+    """None where a device may not speak for the event's owner, or nobody knows when it was made."""
+    speaker, clocks = batch.speakers[received.owner] if received.owner else "", received.event or received.clocks
+    if key is None or clocks is None or not isinstance(speaker, Owner):
+        return None
+    known = devices.known(batch.device, key, now_ms)
+    time_ms, uncertain = fix_time(clocks, batch.request, now_ms, known)
+    moment = Moment(time_ms, key.device_id, clocks.boot_id, clocks.uptime_ms)
+    return Made(speaker.person_id, moment, uncertain, speaker.bars(time_ms, uncertain, known))
 
 
 def _again(answer: Answer, received: Received, owner_id: int | None) -> tuple[VerdictKind, str]:
@@ -131,7 +151,7 @@ def _again(answer: Answer, received: Received, owner_id: int | None) -> tuple[Ve
 
 
 def _first_time(
-    key: EventKey | None, received: Received, speaker: Owner | str, purposes: frozenset[Purpose]
+    key: EventKey | None, received: Received, speaker: Owner | str, made: Made | None, purposes: frozenset[Purpose]
 ) -> tuple[VerdictKind, str]:
     if key is None and received.key:
         return VerdictKind.REFUSED, FOREIGN
@@ -139,6 +159,8 @@ def _first_time(
         return VerdictKind.QUARANTINED, received.problem
     if isinstance(speaker, str):
         return VerdictKind.REFUSED, speaker
+    if made and made.barred:
+        return VerdictKind.REFUSED, ERASED
     if not purposes.intersection(consents.KEEPING):
         return VerdictKind.REFUSED, NO_CONSENT
     return VerdictKind.ACCEPTED, ""

@@ -9,15 +9,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from contracts.identity import DeviceRole, IdentityClaims, OwnerKind, owner_kind
 from contracts.outbox import Merged
 from sync_server import outbox
 from sync_server.bulk import insert_rows, rows_at, update_rows
 from sync_server.devices import Device
+from sync_server.event_time import Known
 from sync_server.identifiers import IdentifierKeys
-from sync_server.tables import links, owners, proofs
+from sync_server.tables import links, owners, proofs, tombstones
 from sync_server.turn import Turn
 
 HANDLE_BYTES = 16
@@ -32,6 +33,11 @@ class Owner:
     person_id: int
     stamp: int  # when it appeared, was linked or decided on consent
     profile_stamp: int  # when its summary changed last
+    not_before: int = 0  # what was made up to then is barred: an owner of this identifier was erased
+
+    def bars(self, made_ms: int, uncertain: bool, known: Known) -> bool:
+        """Whether something was made before an erasure, or may have been; see `sync_server.event_time`."""
+        return self.not_before > 0 and (known.earliest if uncertain else made_ms) <= self.not_before
 
 
 Speakers = dict[str, Owner | str]
@@ -60,6 +66,7 @@ def create(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
     if not names:
         return {}
     digests = {turn.keys.digest(turn.key_version, name): name for name in sorted(names)}
+    erased_at = erasures(turn, names)
     fresh = [
         {
             "kind": owner_kind(name),
@@ -69,6 +76,7 @@ def create(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
             "person_id": 0,
             "stamp": turn.stamp,
             "profile_stamp": 0,
+            "not_before": erased_at.get(name, 0),
         }
         for digest, name in digests.items()
     ]
@@ -76,6 +84,26 @@ def create(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
     turn.connection.execute(update(owners).where(owners.c.person_id == 0).values(person_id=owners.c.id))
     rows = rows_at(turn.connection, owners, ("digest",), [(digest,) for digest in sorted(digests)])
     return {digests[row.digest]: _owner(row, digests[row.digest]) for row in rows}
+
+
+def erasures(turn: Turn, names: Collection[str]) -> dict[str, int]:
+    """When owners of these names were erased; tombstones under an older key are put under the one in force."""
+    named = {digest: name for name in names for digest in turn.keys.digests(name)}
+    rows = rows_at(turn.connection, tombstones, ("digest",), [(digest,) for digest in sorted(named)])
+    found: dict[str, int] = {}
+    for row in rows:
+        found[named[row.digest]] = max(row.erased_at, found.get(named[row.digest], 0))
+    older = [row.digest for row in rows if row.key_version < turn.key_version]
+    if older:
+        turn.connection.execute(delete(tombstones).where(tombstones.c.digest.in_(older)))
+        renewed = [
+            {"digest": digest, "key_version": turn.key_version, "erased_at": found[name]}
+            for digest, name in sorted(
+                (turn.keys.digest(turn.key_version, named[digest]), named[digest]) for digest in older
+            )
+        ]
+        insert_rows(turn.connection, tombstones, renewed, "replace")
+    return found
 
 
 def ensure(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
@@ -92,6 +120,12 @@ def families(connection: Connection, people: Collection[int]) -> dict[int, list[
         for row in connection.execute(chosen):
             found[row.person_id].append(_owner(row))
     return found
+
+
+def person_of(connection: Connection, handle: str) -> int | None:
+    """The person that an owner is, by the owner's handle; None if there is no such owner."""
+    person: int | None = connection.execute(select(owners.c.person_id).where(owners.c.handle == handle)).scalar()
+    return person
 
 
 def prove(turn: Turn, device: Device, claims: Iterable[IdentityClaims]) -> None:
@@ -186,6 +220,8 @@ def _objection(device: Device, kind: OwnerKind, proven: Collection[str]) -> str:
     """Why a device may not speak for an owner that these devices have proven; empty if it may."""
     if device.device_id in proven or (kind is OwnerKind.CARD and device.role is DeviceRole.TILL):
         return ""
+    if kind is OwnerKind.ANONYMOUS and device.erased_at is not None and not proven:
+        return "this device holds what was erased: forget it first"
     if kind is OwnerKind.ANONYMOUS:
         return "this anonymous session belongs to another device" if proven else ""
     if device.role is DeviceRole.TILL:
@@ -211,4 +247,6 @@ def _rows_of(connection: Connection, keys: IdentifierKeys, names: Collection[str
 
 
 def _owner(row: Row, name: str | None = None) -> Owner:
-    return Owner(row.id, OwnerKind(row.kind), row.handle, name, row.person_id, row.stamp, row.profile_stamp)
+    return Owner(
+        row.id, OwnerKind(row.kind), row.handle, name, row.person_id, row.stamp, row.profile_stamp, row.not_before
+    )

@@ -9,6 +9,7 @@ from contracts.codec import decode, encode
 from contracts.errors import WireError
 from contracts.events import Count, Event, EventKey, Identity
 from contracts.identity import owner_kind
+from sync_server.event_time import Clocks
 
 MAX_LINE_AMOUNT = 2**53  # minor units of an order line: the integers that JSON readers keep exact
 
@@ -30,6 +31,7 @@ class Received:
     owner: str | None
     event: Event | None
     problem: str = ""  # why there is no event
+    clocks: Clocks | None = None  # those of an event that is none, where they can be read
 
 
 def payload_hash(event: Event) -> bytes:
@@ -80,7 +82,14 @@ def _malformed(raw: msgspec.Raw, format: str, problem: str) -> Received:
         owner_kind(str(envelope.owner))
     except WireError:
         return Received(payload, digest, key, None, None, problem)
-    return Received(payload, digest, key, str(envelope.owner), None, problem)
+    return Received(payload, digest, key, str(envelope.owner), None, problem, _clocks(raw, format))
+
+
+def _clocks(raw: msgspec.Raw, format: str) -> Clocks | None:
+    try:
+        return decode(raw, Clocks, format)
+    except WireError:
+        return None
 
 
 def _without_owner(raw: msgspec.Raw, format: str) -> bytes | None:

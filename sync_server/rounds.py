@@ -17,6 +17,7 @@ from contracts.identity import DeviceRole
 from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from sync_server import consents
 from sync_server.bulk import insert_rows
+from sync_server.consents import Allowed
 from sync_server.store import Store
 from sync_server.tables import devices, owners, round_tasks, rounds
 from sync_server.turn import Turn
@@ -84,7 +85,7 @@ def open_round(
 
 
 def open_tasks(
-    turn: Turn, asking: Collection[tuple[int, int]], allowed: Mapping[int, frozenset[Purpose]]
+    turn: Turn, asking: Collection[tuple[int, int]], allowed: Mapping[int, Allowed]
 ) -> dict[tuple[int, int], RoundTask]:
     """The tasks that phones of some persons may work on now.
 

@@ -34,6 +34,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     shop_rate: Rate | None = Rate(
         requests_per_s=200, requests_at_once=2_000, events_per_s=5_000, events_at_once=250_000
     )
+    erasure_journal: str  # a file outside the store and its backups, see `sync_server.erasure_journal`
     repository: str  # folder of the TUF repository with metadata/ and targets/; also tells the newest bundle
     staff: dict[str, Member] = {}  # by name, see `sync_server.staff`; without any no till can enrol
     repository_path: Annotated[str, Meta(pattern="^/[a-z0-9_-]+$")] = "/repository"  # where it is served

@@ -80,6 +80,9 @@ class SqlStore:
     def generation(self) -> str:
         return self._generation
 
+    def adopt_generation(self, generation: str) -> None:
+        self._generation = generation
+
     @property
     def keys(self) -> IdentifierKeys:
         return self._keys

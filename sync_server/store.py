@@ -35,6 +35,9 @@ class Store(Protocol):
     def generation(self) -> str:
         """Names this life of the store; a restored backup has a new one."""
 
+    def adopt_generation(self, generation: str) -> None:
+        """Go by the generation that `sync_server.recovery` found or gave."""
+
     @property
     def keys(self) -> IdentifierKeys:
         """Of the identifiers in it; without any, identifiers can be neither looked up nor written."""

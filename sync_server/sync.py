@@ -5,8 +5,8 @@ A transaction's price is mostly its own, above all the wait for the disk. So wha
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,9 +24,11 @@ from contracts.sync import (
 )
 from sync_server import consents, devices, people, profiles, progress, rounds
 from sync_server.bundles import newest_bundle
+from sync_server.consents import Allowed, Decision
 from sync_server.devices import Device
+from sync_server.event_time import Known, fix_decision
 from sync_server.identity import verify_tokens
-from sync_server.ingest import Allowed, Batch, ingest
+from sync_server.ingest import Batch, ingest
 from sync_server.intervals import Range, missing, union, watermark
 from sync_server.people import Owner
 from sync_server.progress import Life
@@ -120,16 +122,20 @@ def sync_together(
         enrolled = devices.load(turn.connection, {one.device_id for one in prepared})
         answers: list[SyncResponse | InputError | None] = [None] * len(prepared)
         taken: list[tuple[int, Device, Prepared]] = []
+        decisions: list[Decision] = []
         for place, one in enumerate(prepared):
             try:
                 device = _check_epoch(turn, devices.check(enrolled[one.device_id]), one.request, store.generation)
-                if one.claims or one.request.consents:
-                    with turn.connection.begin_nested():
-                        people.prove(turn, device, one.claims)
-                        _take_consents(turn, device, one.request)
+                if not _holds_erased(device, one.request):
+                    device = replace(device, erased_at=None)
+                    if one.claims or one.request.consents:
+                        with turn.connection.begin_nested():
+                            people.prove(turn, device, one.claims)
+                            decisions.extend(_decisions(turn, device, one.request))
                 taken.append((place, device, one))
             except InputError as error:
                 answers[place] = error
+        consents.apply(turn, decisions)
         for (place, *_), answer in zip(taken, _answer(turn, store.generation, settings, taken), strict=True):
             answers[place] = answer
     return [answer for answer in answers if answer is not None]
@@ -158,7 +164,13 @@ def _answer(
     told = _profiles(turn, generation, batches, users, named)
     tasks = _tasks(turn, batches, users, allowed)
     epochs = [_next_epoch(turn, batch, found) for batch, found in zip(batches, verdicts, strict=True)]
-    devices.seen(turn, [(batch.device, user.id if user else None) for batch, user in zip(batches, users, strict=True)])
+    devices.seen(
+        turn,
+        [
+            (device, user.id if user else None, _reported(device, one, newly))
+            for (_, device, one), user in zip(taken, users, strict=True)
+        ],
+    )
     newest = newest_bundle(Path(settings.repository))
     answers = []
     for (_, device, one), found, profile, task, epoch in zip(taken, verdicts, told, tasks, epochs, strict=True):
@@ -197,23 +209,43 @@ def _check_epoch(turn: Turn, device: Device, request: SyncRequest, generation: s
     raise WireError(f"epoch {request.epoch} was never issued to this device: use {device.epoch}, or enrol again")
 
 
-def _take_consents(turn: Turn, device: Device, request: SyncRequest) -> None:
+def _holds_erased(device: Device, request: SyncRequest) -> bool:
+    """Whether a device still holds the profile of somebody who was erased."""
+    return device.erased_at is not None and request.owner is not None and request.profile_version > 0
+
+
+def _decisions(turn: Turn, device: Device, request: SyncRequest) -> list[Decision]:
+    """A request's decisions about consent, but for those that were made before an erasure.
+
+    Raises:
+        PermissionDenied: if one is of an owner for whom the device may not speak.
+    """
     if not request.consents:
-        return
+        return []
     names = {fact.owner for fact in request.consents}
     (speakers,) = people.speakers(turn, [(device, names)], people.look_up(turn, names))
-    decisions = []
+    denied = {name: speaker for name, speaker in speakers.items() if isinstance(speaker, str)}
+    erased_at = people.erasures(turn, denied)
+    # Facts travel with every sync: one that the store does not know was made since the last.
+    known = Known(device.synced_at or 0, turn.now_ms)
+    found: list[Decision] = []
     for fact in request.consents:
         speaker = speakers[fact.owner]
         if isinstance(speaker, str):
+            if known.earliest <= erased_at.get(fact.owner, -1):
+                continue  # the device cannot know yet that its proof went with the owner
             raise PermissionDenied(f"consent of {fact.owner!r} is refused: {speaker}")
-        decisions.append((speaker, fact))
-    consents.apply(turn, device, decisions)
+        made_ms, uncertain = fix_decision(fact, request, turn.now_ms, known)
+        if not speaker.bars(made_ms, uncertain, known):
+            found.append(Decision(speaker, fact, f"device {device.device_id}", device.device_id, made_ms))
+    return found
 
 
 def _current_owner(batch: Batch) -> Owner | None:
-    """Who uses the device now, if that is proven; a till serves everybody and has none."""
+    """Who uses the device now, if that is proven; a till serves everybody, and has none as one that has to forget."""
     if batch.request.owner is None or batch.device.role is DeviceRole.TILL:
+        return None
+    if batch.device.erased_at is not None:
         return None
     speaker = batch.speakers[batch.request.owner]
     return speaker if isinstance(speaker, Owner) else None
@@ -230,6 +262,13 @@ def _newly(batches: Sequence[Batch], taken: Sequence[tuple[int, Device, Prepared
     return newly
 
 
+def _reported(device: Device, one: Prepared, newly: Mapping[Life, Iterable[Range]]) -> tuple[int, int]:
+    """The request's epoch, and the greatest number of it that the device ever spoke of."""
+    epoch = one.request.epoch
+    before = device.reported[1] if device.reported and device.reported[0] == epoch else -1
+    return epoch, max(last for _, last in [(0, before), *newly[device.device_id, epoch], *one.held])
+
+
 def _profiles(
     turn: Turn,
     generation: str,
@@ -240,7 +279,10 @@ def _profiles(
     found: list[ProfileDelta | None] = [None] * len(batches)
     asked, places = [], []
     for place, (batch, user) in enumerate(zip(batches, users, strict=True)):
-        if user is not None:
+        if batch.device.erased_at is not None:
+            owner = batch.request.owner or ""
+            found[place] = ProfileDelta(owner=owner, base_version=0, version=0, erased=True)
+        elif user is not None:
             same = user.id == batch.device.owner_id and batch.request.generation == generation
             asked.append((user, batch.request.profile_version if same else 0, named[place]))
             places.append(place)
@@ -250,7 +292,7 @@ def _profiles(
 
 
 def _tasks(
-    turn: Turn, batches: Sequence[Batch], users: Sequence[Owner | None], allowed: Allowed
+    turn: Turn, batches: Sequence[Batch], users: Sequence[Owner | None], allowed: Mapping[int, Allowed]
 ) -> list[RoundTask | None]:
     """The open federated task of each phone that may take one."""
     asking = {

@@ -53,6 +53,9 @@ devices = Table(
     Column("synced_at", BigInteger),
     Column("owner_id", Key),  # the current owner, once proven
     Column("revoked_at", BigInteger),
+    Column("erased_at", BigInteger),  # whom it served was erased then, and it still holds what it knew of them
+    Column("reported_epoch", BigInteger),  # of the last sync,
+    Column("reported_seq", BigInteger),  # and the greatest number that it spoke of: -1 if of none
 )
 
 enrolments = Table(  # of the current hour
@@ -74,6 +77,7 @@ owners = Table(  # an identifier each; see sync_server.identifiers
     Column("person_id", Key, nullable=False, index=True),  # the smallest id among the owners linked to this one
     Column("stamp", BigInteger, nullable=False),  # when it appeared, was linked or decided on consent
     Column("profile_stamp", BigInteger, nullable=False),  # when its summary changed last, 0 before the first event
+    Column("not_before", BigInteger, nullable=False),  # what was made up to then is barred, 0 where nothing is
     sqlite_autoincrement=True,
 )
 
@@ -103,6 +107,7 @@ consents = Table(
     Column("purpose", String(32), primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("granted", Boolean, nullable=False),
+    Column("since", BigInteger, nullable=False),  # of a grant: when it was made, or the first of those it renews
     Column("stamp", BigInteger, nullable=False),
 )
 
@@ -117,6 +122,9 @@ consent_facts = Table(
     Column("version", BigInteger, nullable=False),  # the standing version afterwards
     Column("applied", Boolean, nullable=False),
     Column("device_id", String(128), nullable=False),
+    Column("made_ms", BigInteger, nullable=False),  # fixed when it was received
+    Column("boot_id", String(64), nullable=False),  # the device's own clock, empty where it sent none
+    Column("uptime_ms", BigInteger, nullable=False),
     Column("received_at", BigInteger, nullable=False),
 )
 
@@ -141,6 +149,17 @@ QUARANTINED = text(
     "verdict = 'quarantined'"
 )  # few rows; spelled out, or no database would use the index for a parameter
 Index("events_quarantined", events.c.received_at, sqlite_where=QUARANTINED, postgresql_where=QUARANTINED)
+
+owner_events = Table(  # where to look for an owner's events: ranges of numbers among which they are
+    "owner_events",
+    metadata,
+    Column("owner_id", Key, primary_key=True),
+    Column("device_id", String(128), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 quarantine = Table(  # poison events without a readable key
     "quarantine",
@@ -235,6 +254,21 @@ round_tasks = Table(
     Column("delta", LargeBinary),
     Column("answered_at", BigInteger),
     UniqueConstraint("round_id", "person_id"),
+)
+
+tombstones = Table(  # of erased identifiers; an owner who comes later takes `not_before` from here
+    "tombstones",
+    metadata,
+    Column("digest", String(128), primary_key=True),
+    Column("key_version", Integer, nullable=False),
+    Column("erased_at", BigInteger, nullable=False),
+)
+
+erasures = Table(  # those of the journal that were carried out here
+    "erasures",
+    metadata,
+    Column("erasure_id", String(32), primary_key=True),
+    Column("erased_at", BigInteger, nullable=False),
 )
 
 audit_log = Table(  # rows are only ever added: triggers refuse the rest

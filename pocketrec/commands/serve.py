@@ -59,7 +59,14 @@ def serve(
     trusted = load_public_key(identity_key) if identity_key else None
     with open_run(run or file.default_run) as directory:
         section = file.project.server
-        settings = server_settings(directory, file.project, directory.server, trusted, database_url=section.database)
+        settings = server_settings(
+            directory,
+            file.project,
+            directory.server,
+            trusted,
+            database_url=section.database,
+            erasure_journal=section.erasure_journal,
+        )
         settings = structs.replace(settings, tls=tls_of(section, file.folder))
     with redirect_stdout(_Announcement(without_password(settings.database_url))) if as_json else nullcontext():
         serve_sync(settings, host or section.host, section.port if port is None else port, workers or section.workers)

@@ -39,6 +39,7 @@ class Server:
             "identifier_keys": {1: bytes(range(32))},
             "identity_key": self.identity_provider.public_key,
             "identity_audience": AUDIENCE,
+            "erasure_journal": str(self.directory / "erasures"),
             "repository": str(self.repository),
             "clock_file": str(self.directory / "clock"),
             "phone_rate": None,

@@ -319,12 +319,11 @@ def test_a_store_restored_from_a_backup_gets_again_what_the_watermark_had_not_pa
     for path in own_server.directory.glob("sync.sqlite*"):
         path.unlink()
     shutil.copy(tmp_path / "backup", own_server.database)
-    with sqlite3.connect(own_server.database) as connection:
-        connection.execute("UPDATE store SET generation = 'restored'")
-    own_server.start()
+    before = phone.cache.generation
+    own_server.start()  # finds out by itself that the store is an older one
     phone.http.base_url = own_server.url
     drain(phone)
-    assert phone.cache.generation == "restored"
+    assert phone.cache.generation != before
     assert len(held_events(own_server, phone)) == 501
     assert len(phone.profile.summary().orders) == 500
 
@@ -350,6 +349,35 @@ def test_a_store_that_never_knew_the_phone_enrols_it_anew(own_server, open_phone
     phone.act([viewed("item-3")])
     drain(phone)
     assert [event.item_id for event in held_events(own_server, phone)] == ["item-3"]
+
+
+def test_a_phone_of_an_erased_person_forgets_everything_and_goes_on_as_a_new_session(
+    server, open_phone, person: str
+) -> None:
+    phone, other = open_phone("one"), open_phone("two")
+    for one in (phone, other):
+        one.log_in(f"login:{person}", lambda: (server.identity_provider.token(f"login:{person}"),))
+    for purpose in KEEPING:
+        phone.decide(phone.owner, purpose, granted=True)
+    phone.act([bought("item-1", "o-1")])
+    phone.sync()
+    other.sync()
+    assert set(other.profile.summary().orders) == {"o-1"}
+    other.act([bought("item-2", "o-2")])
+    other.decide(other.owner, Purpose.ANALYTICS, granted=False)
+    erased = phone.client.erase(server.identity_provider.token(f"login:{person}"))
+    assert erased.owners == 1
+    for one in (phone, other):
+        report = one.sync()
+        assert report.erased
+        assert one.owner.startswith("anonymous:")
+        assert one.profile.version == 0
+        assert one.summary() == Summary()
+        assert not one.client.consents.pending()
+        assert one.cache.unsettled() == 0
+        assert [entry.kind for entry in one.timeline][-2:] == [Moment.ERASED, Moment.SYNC]
+        assert not one.sync().erased
+    assert held_events(server, phone, other) == []
 
 
 def test_a_till_without_the_staff_s_token_is_refused(server, tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def fleet(tmp_path: Path, store_url: str) -> Iterator[Fleet]:
         identifier_keys={1: secrets.token_bytes(32)},
         identity_key=secrets.token_bytes(32),
         identity_audience="tests",
+        erasure_journal=str(tmp_path / "erasures"),
         repository=str(tmp_path / "repository"),
     )
     fleet = Fleet(store_url, settings)

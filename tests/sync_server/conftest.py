@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import event
 
 from contracts import codec
 from contracts.consent import ConsentFact, Purpose
@@ -201,6 +202,12 @@ class LocalWorld(World):
         super().__init__(LocalWire(store, settings), clock, provider, settings)
         self.store = store
 
+    def open_again(self) -> None:
+        """Go on with whatever stands at the store's address by now."""
+        self.store.close()
+        self.store = open_store(self.settings.database_url, self.clock, self.settings.keys)
+        self.wire = LocalWire(self.store, self.settings)
+
 
 def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **fields: Any) -> ServerSettings:
     defaults: dict[str, Any] = {
@@ -210,6 +217,7 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
         "identifier_keys": {1: b"an identifier key, of 32 bytes.."},
         "identity_key": provider.public_key,
         "identity_audience": AUDIENCE,
+        "erasure_journal": str(folder / "erasures"),
         "repository": str(folder / "repository"),
         "phone_rate": None,
         "shop_rate": None,
@@ -225,9 +233,9 @@ def local_world(folder: Path, database_url: str | None = None) -> Iterator[Local
     settings = settings_for(folder, provider, database_url or f"sqlite:///{folder / 'sync.sqlite'}")
     store = open_store(settings.database_url, clock, settings.keys)
     try:
-        yield LocalWorld(store, clock, provider, settings)
+        yield (world := LocalWorld(store, clock, provider, settings))
     finally:
-        store.close()
+        world.store.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -242,6 +250,32 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalWorld
 def new_world() -> Callable[[Path], Any]:
     """For tests that make many worlds."""
     return local_world
+
+
+@pytest.fixture(scope="session")
+def statements() -> Callable[[SqlStore], AbstractContextManager[list[str]]]:
+    """Lists the statements that a store executes."""
+
+    @contextmanager
+    def listed(store: SqlStore) -> Iterator[list[str]]:
+        made: list[str] = []
+
+        def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+            made.append(statement)
+
+        event.listen(store._engine, "before_cursor_execute", note)
+        try:
+            yield made
+        finally:
+            event.remove(store._engine, "before_cursor_execute", note)
+
+    return listed
+
+
+@pytest.fixture(scope="session")
+def staff_tokens() -> dict[str, str]:
+    """A token for each role, which has that role alone."""
+    return {str(role): f"a-token-for-{role}-alone" for role in Role}
 
 
 class HeldProfile:

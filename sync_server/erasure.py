@@ -1,0 +1,115 @@
+"""Erasure: nothing of a person stays, and nothing of what was comes back; a fresh start is free.
+
+What goes: the owners with their hashes and handles, links, proofs, decisions, summaries, payloads and tasks. What stays
+names nobody: the numbers of events (so that nothing is counted twice), and a *tombstone* for each identifier. Whoever
+uses the identifier again is a new owner without consent, for whom nothing made up to the erasure is taken: not what a
+phone sends late, not an opt-in of before, and where a clock leaves doubt, not that either.
+
+The journal has the erasure before it is committed (`sync_server.erasure_journal`). `replay` does again whatever a store
+lacks of it.
+"""
+
+import secrets
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import Connection, delete, or_, select, update
+
+from contracts.errors import UnknownError
+from contracts.sync import VerdictKind
+from sync_server import audit_log
+from sync_server.bulk import insert_rows
+from sync_server.erasure_journal import Erasure, ErasureJournal, Identifier, Reached
+from sync_server.owner_events import joined
+from sync_server.tables import (
+    devices,
+    erasures,
+    events,
+    links,
+    metadata,
+    owner_events,
+    owners,
+    round_tasks,
+    tombstones,
+)
+from sync_server.turn import Turn
+
+ERASED = "the owner was erased after this was made, or the clocks cannot tell: drop it"
+OF_OWNERS = tuple(
+    table for table in metadata.sorted_tables if "owner_id" in table.columns and table not in (events, devices)
+)
+"""Tables of which an owner's rows go whole."""
+
+
+def erase(turn: Turn, journal: ErasureJournal, generation: str, person_id: int, actor: str) -> Erasure:
+    """Erase a person: all linked owners, as they are now.
+
+    Args:
+        turn: the transaction. Should it fail, the next start of the server completes what the journal says.
+        journal: of the store.
+        generation: of the store.
+        person_id: whom.
+        actor: who asked for it, see `sync_server.audit_log.Entry`.
+
+    Returns:
+        what the journal says of it.
+
+    Raises:
+        UnknownError: if there is no such person.
+    """
+    rows = turn.connection.execute(select(owners).where(owners.c.person_id == person_id)).all()
+    if not rows:
+        raise UnknownError("nothing is held about this person: there is nothing to erase")
+    handle = next((row.handle for row in rows if row.id == person_id), rows[0].handle)
+    erasure = Erasure(
+        erasure_id=secrets.token_hex(16),
+        erased_at=turn.now_ms,
+        handles=tuple(sorted(row.handle for row in rows)),
+        identifiers=tuple(sorted(Identifier(row.digest, row.key_version) for row in rows)),
+        reached=Reached(generation, turn.stamp),
+    )
+    journal.append(erasure)
+    _carry_out(turn, [erasure])
+    audit_log.record(turn, actor, "erase", handle, {"owners": len(rows)})
+    return erasure
+
+
+def replay(turn: Turn, erasures_told: Iterable[Erasure]) -> int:
+    """Carry out the erasures that a store lacks; returns how many those are."""
+    done = set(turn.connection.execute(select(erasures.c.erasure_id)).scalars())
+    missing = [one for one in erasures_told if one.erasure_id not in done]
+    if missing:
+        _carry_out(turn, missing)
+        audit_log.record(turn, "operator", "replay_erasures", "", {"erasures": len(missing)})
+    return len(missing)
+
+
+def _carry_out(turn: Turn, some: Collection[Erasure]) -> None:
+    """Oldest first."""
+    connection = turn.connection
+    for one in some:
+        digests = [identifier.digest for identifier in one.identifiers]
+        named = or_(owners.c.handle.in_(one.handles), owners.c.digest.in_(digests))
+        _remove(connection, connection.execute(select(owners.c.id).where(named)).scalars().all(), one.erased_at)
+        stones = [
+            {"digest": identifier.digest, "key_version": identifier.key_version, "erased_at": one.erased_at}
+            for identifier in one.identifiers
+        ]
+        insert_rows(connection, tombstones, stones, "replace")
+    done = [{"erasure_id": one.erasure_id, "erased_at": one.erased_at} for one in some]
+    insert_rows(connection, erasures, sorted(done, key=lambda row: row["erasure_id"]))
+
+
+def _remove(connection: Connection, owner_ids: Collection[int], erased_at: int) -> None:
+    # Without a payload's hash the key is in conflict with every event: who sends one again gets a new epoch for it,
+    # and under its new key it is judged by the tombstone.
+    nothing = {"payload_hash": b"", "verdict": VerdictKind.REFUSED.value, "reason": ERASED}
+    unknown = dict.fromkeys(("owner_id", "occurred_ms", "uncertain", "profiled", "payload"))
+    connection.execute(update(events).where(joined(), owner_events.c.owner_id.in_(owner_ids)).values(nothing | unknown))
+    connection.execute(
+        update(devices).where(devices.c.owner_id.in_(owner_ids)).values(owner_id=None, erased_at=erased_at)
+    )
+    connection.execute(delete(round_tasks).where(round_tasks.c.person_id.in_(owner_ids)))
+    connection.execute(delete(links).where(or_(links.c.first_id.in_(owner_ids), links.c.second_id.in_(owner_ids))))
+    for table in OF_OWNERS:
+        connection.execute(delete(table).where(table.c.owner_id.in_(owner_ids)))
+    connection.execute(delete(owners).where(owners.c.id.in_(owner_ids)))

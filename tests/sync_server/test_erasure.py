@@ -1,0 +1,256 @@
+"""Erasure: nothing of a person stays or comes back, and a fresh start is free."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import select
+
+from contracts.consent import Purpose
+from contracts.errors import ConfigError, PermissionDenied, UnknownError
+from contracts.rounds import RoundUpdate
+from contracts.summary import Summary
+from contracts.sync import VerdictKind
+from sync_server import audit, audit_log, erasure, person_export, rounds, tables
+from sync_server.erasure_journal import Erasure, ErasureJournal, Mark, Reached
+from sync_server.people import find
+from sync_server.turn import take_turn
+
+ACCEPTED, REFUSED, CONFLICT = VerdictKind.ACCEPTED, VerdictKind.REFUSED, VerdictKind.CONFLICT
+
+
+def kinds(response):
+    return [verdict.kind for verdict in response.verdicts]
+
+
+@pytest.fixture
+def journal(world):
+    return ErasureJournal(Path(world.settings.erasure_journal))
+
+
+@pytest.fixture
+def erase(world, journal):
+    """Erase whoever an owner is."""
+
+    def erase(name):
+        with take_turn(world.store) as turn:
+            person_id = find(turn.connection, turn.keys, [name])[name].person_id
+            return erasure.erase(turn, journal, world.store.generation, person_id, "staff ada")
+
+    return erase
+
+
+def clocked(phone, purpose, granted=True, cites=0, **fields):
+    clocks = {"decided_at": phone.world.clock.now_ms(), "boot_id": "boot", "uptime_ms": phone.uptime_ms}
+    return phone.fact(
+        purpose, granted, cites, **({"fact_id": f"{purpose}/{phone.uptime_ms}/{cites}"} | clocks | fields)
+    )
+
+
+def consenting(phone):
+    return tuple(clocked(phone, purpose) for purpose in Purpose)
+
+
+def everything(store):
+    """All rows of all tables, as text."""
+    with store.read() as connection:
+        return {
+            table.name: [repr(tuple(row)) for row in connection.execute(select(table))]
+            for table in tables.metadata.sorted_tables
+        }
+
+
+@pytest.fixture
+def ada(world):
+    """A person with a phone, a card and a past."""
+    phone, till = world.phone(), world.till()
+    phone.log_in("login:ada", "card:1")
+    phone.sync(phone.event("milk", order_id="order-1"), phone.event("bread"))
+    till.sync(till.event("eggs", owner="card:1"))
+    phone.till = till
+    return phone
+
+
+def test_what_is_left_names_nobody_and_counts_nothing(world, ada, erase):
+    handle = erase("login:ada").handles
+    rows = everything(world.store)
+    for table in ("owners", "links", "proofs", "consents", "consent_facts", "item_activities", "order_lines"):
+        assert rows[table] == []
+    text = json.dumps(rows)
+    assert not [word for word in ("milk", "bread", "eggs", "order-1") if word in text]
+    assert [one for one in handle if one in text] == [one for one in handle if one in json.dumps(rows["audit_log"])]
+    assert audit.count_events(world.store) == 0
+    assert audit_log.verify(world.store).number == len(rows["audit_log"])
+
+
+def test_another_person_keeps_all(world, ada, erase):
+    bob = world.phone()
+    bob.log_in("login:bob")
+    ada.till.sync(
+        ada.till.event("tea", owner="card:2"), consents=(ada.till.fact(Purpose.PERSONALIZATION, owner="card:2"),)
+    )
+    bob.sync(bob.event("coffee"))
+    before = audit.profile(world.store, "login:bob"), audit.profile(world.store, "card:2")
+    ada.till.sync(ada.till.event("eggs", owner="card:1"), ada.till.event("jam", owner="card:2"))
+    erase("card:1")
+    assert audit.profile(world.store, "login:bob") == before[0] != Summary()
+    assert set(audit.profile(world.store, "card:2").items) == {"tea", "jam"}
+    assert audit.count_events(world.store) == 3
+
+
+def test_what_was_taken_and_is_sent_again_is_in_conflict_and_then_refused_and_not_counted_twice(world, ada, erase):
+    world.pass_hours(1)
+    sent = ada.till.event("eggs", owner="card:1")
+    ada.till.sync(sent)
+    world.pass_hours(1)
+    erase("card:1")
+    world.pass_hours(1)
+    answer = ada.till.sync(sent)
+    assert kinds(answer) == [CONFLICT]
+    renumbered = msgspec.structs.replace(sent, epoch=answer.epoch, seq=0)
+    again = ada.till.sync(renumbered, epoch=answer.epoch)
+    assert kinds(again) == [REFUSED]
+    assert "erased" in again.verdicts[0].reason
+    assert audit.count_events(world.store) == 0
+
+
+class TestFreshStart:
+    @pytest.fixture
+    def again(self, world, ada, erase):
+        """The same person on a new phone, after the erasure."""
+        world.pass_hours(1)
+        self.late = ada.event("late", owner="login:ada")
+        self.late_fact = clocked(ada, Purpose.PERSONALIZATION)
+        world.pass_hours(1)
+        erase("login:ada")
+        world.pass_hours(1)
+        again = world.phone()
+        again.log_in("login:ada", purposes=())
+        return again
+
+    def test_it_begins_without_consent_and_with_an_empty_profile(self, world, again):
+        assert kinds(again.sync(again.event())) == [REFUSED]
+        world.pass_hours(1)
+        assert kinds(again.sync(again.event("new"), consents=consenting(again))) == [ACCEPTED]
+        assert set(audit.profile(world.store, "login:ada").items) == {"new"}
+
+    def test_the_past_stays_barred_on_every_device(self, world, ada, again):
+        again.sync(consents=consenting(again))
+        token = world.provider.token("login:ada", "card:1")
+        unclear = ada.event("unclear", owner="login:ada", boot_id="earlier", occurred_at=world.clock.now_ms())
+        assert kinds(ada.sync(self.late, unclear, identity_tokens=(token,))) == [REFUSED, REFUSED]  # wall clocks lie
+        world.pass_hours(1)
+        made_since = ada.event("since", owner="login:ada", boot_id="earlier", occurred_at=world.clock.now_ms())
+        assert kinds(ada.sync(made_since, identity_tokens=(token,))) == [ACCEPTED]  # by its number
+        assert set(audit.profile(world.store, "login:ada").items) == {"since"}
+
+    def test_an_opt_in_of_before_does_not_count(self, world, ada, again):
+        token = world.provider.token("login:ada")
+        ada.sync(consents=(self.late_fact,), identity_tokens=(token,))
+        assert kinds(ada.sync(ada.event(owner="login:ada"), identity_tokens=(token,))) == [REFUSED]
+
+    def test_the_bar_outlives_another_erasure_and_a_rotated_key(self, world, again, erase, journal):
+        world.pass_hours(1)
+        erase("login:ada")
+        assert kinds(again.sync(self.late, identity_tokens=(world.provider.token("login:ada"),))) != [ACCEPTED]
+
+
+class TestOtherDevices:
+    def test_they_are_told_to_forget_until_they_have(self, world, ada, erase, held_profile):
+        version = ada.sync(owner="login:ada").profile.version
+        erase("login:ada")
+        world.pass_hours(1)
+        token = (world.provider.token("login:ada", "card:1"),)
+        for _ in range(2):  # the first answer may be lost
+            told = ada.sync(owner="login:ada", profile_version=version, identity_tokens=token).profile
+            assert (told.erased, told.owner, told.base_version) == (True, "login:ada", 0)
+        assert everything(world.store)["owners"] == []
+        ada.owner = "anonymous:new"
+        fresh = ada.sync(owner="anonymous:new")
+        assert fresh.profile is None or not fresh.profile.erased
+        assert not ada.sync(owner="anonymous:new", profile_version=7).profile.erased
+
+    def test_a_decision_still_on_its_way_does_not_keep_a_device_from_syncing(self, world, ada, erase):
+        version = ada.sync(owner="login:ada").profile.version
+        fact = clocked(ada, Purpose.ANALYTICS, granted=False)
+        erase("login:ada")
+        world.pass_hours(1)
+        assert ada.sync(owner="login:ada", profile_version=version, consents=(fact,)).profile.erased
+        shared = world.phone()
+        shared.log_in("login:bob")
+        with pytest.raises(PermissionDenied):  # who synced since has no such excuse
+            shared.sync(consents=(shared.fact(Purpose.ANALYTICS, owner="login:ada"),))
+
+    def test_events_of_others_on_the_device_are_taken(self, world, ada, erase):
+        version = ada.sync(owner="login:ada").profile.version
+        ada.sync(owner="login:ada", identity_tokens=(world.provider.token("login:bob"),))
+        ada.owner = "login:bob"
+        ada.sync(consents=consenting(ada))
+        erase("login:ada")
+        assert kinds(ada.sync(ada.event(), owner="login:ada", profile_version=version)) == [ACCEPTED]
+
+
+def test_open_tasks_are_withdrawn_and_nobody_is_enrolled(world, ada, erase):
+    ada.sync(owner="login:ada")
+    (person,) = rounds.enrolled_people(world.store)
+    task = {"bundle_version": 1, "adapter": bytes(8), "clipping_norm": 1.0, "learning_rate": 0.1, "epochs": 1}
+    rounds.open_round(world.store, "r", "g", [person], **task, deadline=world.clock.now_ms() + 10**6)
+    handed_out = ada.sync(owner="login:ada", bundle_version=1).task
+    assert rounds.submit(world.store, RoundUpdate(task_id=handed_out.task_id, delta=bytes(8))).accepted
+    erase("login:ada")
+    assert rounds.enrolled_people(world.store) == []
+    assert rounds.collect(world.store, "r", "g") == []
+    assert not rounds.submit(world.store, RoundUpdate(task_id=handed_out.task_id, delta=bytes(8))).accepted
+
+
+def test_nobody_is_erased_whom_nobody_knows(world, journal):
+    with pytest.raises(UnknownError), take_turn(world.store) as turn:
+        erasure.erase(turn, journal, world.store.generation, 77, "staff ada")
+    assert journal.read() == []
+
+
+class TestJournal:
+    LINES = (
+        Mark(Reached("g", 1)),
+        Erasure("1", 5, ("h",), (), Reached("g", 2)),
+        Mark(Reached("g", 3)),
+    )
+
+    def test_lines_come_back_and_one_cut_short_is_passed_over(self, tmp_path):
+        journal = ErasureJournal(tmp_path / "journal")
+        for line in self.LINES:
+            journal.append(line)
+        whole = (tmp_path / "journal").read_bytes()
+        assert journal.read() == list(self.LINES)
+        for cut in range(1, 20):
+            (tmp_path / "journal").write_bytes(whole[:-cut])
+            assert journal.read() == list(self.LINES[: 2 if cut > 1 else 3])
+        journal.append(self.LINES[0])
+        with pytest.raises(ConfigError, match="line 3"):
+            journal.read()
+
+    def test_a_folder_that_is_missing_is_named(self, tmp_path):
+        with pytest.raises(ConfigError, match="no folder"):
+            ErasureJournal(tmp_path / "missing" / "journal")
+
+
+def test_an_export_holds_all_of_a_person_and_nothing_of_others(world, ada):
+    bob = world.phone()
+    bob.log_in("login:bob")
+    bob.sync(bob.event("coffee"))
+    with take_turn(world.store) as turn:
+        known = find(turn.connection, turn.keys, ["login:ada", "card:1"])
+        held = person_export.export(turn, known["card:1"].person_id, "staff ada")
+    assert {owner.handle: owner.kind for owner in held.owners} == {one.handle: one.kind for one in known.values()}
+    assert [event.payload["item_id"] for event in held.events] == ["milk", "bread", "eggs"] or {
+        event.payload["item_id"] for event in held.events
+    } == {"milk", "bread", "eggs"}
+    assert held.summaries[known["card:1"].handle].items.keys() == {"eggs"}
+    assert {decision.purpose for decision in held.decisions} == set(Purpose)
+    assert {device.device_id for device in held.devices} == {ada.device_id}
+    assert [set(link.owners) for link in held.links] == [{one.handle for one in known.values()}]
+    assert held.audit[-1].action == "export"
+    text = msgspec.json.encode(held).decode()
+    assert "coffee" not in text
+    assert "login:ada" not in text

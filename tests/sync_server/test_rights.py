@@ -1,0 +1,86 @@
+"""A person's rights over HTTP: with a proof of who they are on a device of theirs, or through the staff."""
+
+import msgspec
+import pytest
+
+from contracts import codec
+from contracts.people import Erased, PersonExport, PersonRequest
+from contracts.sync import VerdictKind
+
+
+@pytest.fixture
+def ada(http_world):
+    """Somebody whom no other test knows."""
+    phone = http_world.phone()
+    phone.log_in(f"login:{phone.device_id}")
+    phone.sync(phone.event("milk"))
+    return phone
+
+
+def ask(phone, what, token=None, format="application/json"):
+    """The answer to a request of a person's own."""
+    body = PersonRequest(identity_token=token or phone.world.provider.token(phone.owner))
+    return phone.world.wire.post(
+        f"/v1/people/{what}", codec.encode(body, format), phone.device_id, **{"content-type": format}
+    )
+
+
+def ask_staff(world, handle, what, token):
+    return world.wire.http.post(f"/v1/people/{handle}/{what}", headers={"authorization": f"Bearer {token}"})
+
+
+@pytest.mark.parametrize("format", codec.FORMATS)
+def test_a_person_gets_all_that_is_held_about_them(ada, format):
+    answered = ask(ada, "export", format=format)
+    assert answered.status_code == 200
+    held = codec.decode(answered.content, PersonExport, format)
+    assert [event.payload["item_id"] for event in held.events] == ["milk"]
+    assert [(one.device_id, one.current) for one in held.devices] == [(ada.device_id, False)]
+    assert held.audit[-1].actor == f"owner on device {ada.device_id}"
+
+
+def test_a_person_is_forgotten(ada):
+    first = ada.event("late")
+    ada.world.pass_hours(1)
+    erased = codec.decode(ask(ada, "erase").content, Erased)
+    assert (erased.erased_at, erased.owners) == (ada.world.clock.now_ms(), 1)
+    assert ask(ada, "export").status_code == 404
+    token = ada.world.provider.token(ada.owner)
+    assert [verdict.kind for verdict in ada.sync(first, identity_tokens=(token,)).verdicts] == [VerdictKind.REFUSED]
+
+
+def test_who_proves_nothing_is_told_and_given_nothing(http_world, ada):
+    assert ask(ada, "export", token="x.y.z").status_code == 401
+    unsigned = codec.encode(PersonRequest(identity_token=http_world.provider.token(ada.owner)))
+    assert http_world.wire.http.post("/v1/people/erase", content=unsigned).status_code == 401
+    assert ask(ada, "export", token=http_world.provider.token("login:nobody at all")).status_code == 404
+    assert ask(ada, "export").status_code == 200
+
+
+def test_the_staff_act_by_handle_with_the_role_for_it(http_world, ada, staff_tokens):
+    handle = codec.decode(ask(ada, "export").content, PersonExport).handle
+    for token, status in ((staff_tokens["ingest"], 403), ("no token of anybody", 401)):
+        assert ask_staff(http_world, handle, "export", token).status_code == status
+        assert ask_staff(http_world, handle, "erase", token).status_code == status
+    held = codec.decode(ask_staff(http_world, handle, "export", staff_tokens["erase"]).content, PersonExport)
+    assert held.handle == handle
+    assert held.audit[-1].actor.startswith("staff ")
+    assert codec.decode(ask_staff(http_world, handle, "erase", staff_tokens["erase"]).content, Erased).owners == 1
+    for what in ("export", "erase"):
+        assert ask_staff(http_world, handle, what, staff_tokens["erase"]).status_code == 404
+
+
+def test_an_erasure_done_by_a_server_outlives_its_kill(server_process):
+    world = server_process.start()
+    phone = world.phone()
+    phone.log_in("login:ada")
+    phone.sync(phone.event("milk"))
+    assert ask(phone, "erase").status_code == 200
+    server_process.kill()
+    again = server_process.start()
+    again.wire.keys = world.wire.keys
+    phone.world = again
+    phone.sync()
+    assert ask(phone, "export").status_code == 404
+    assert msgspec.json.decode(again.wire.http.get("/readyz").content)["generation"] == phone.generation
+    assert server_process.stop() == 0
