@@ -66,6 +66,7 @@ class Server:
             identifier_keys={1: b"an identifier key of the sim, 32"},
             identity_key=_ISSUER.public_key().public_bytes_raw(),
             identity_audience=AUDIENCE,
+            erasure_journal=str(Path(disk.life).parent / "erasures"),
             repository=str(Path(disk.life).parent / "no repository"),
         )
         self._stores: list[SqlStore | None] = [None] * workers
