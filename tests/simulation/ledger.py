@@ -16,8 +16,8 @@ from contracts.events import EventType
 from contracts.sync import VerdictKind
 from sync_server import people, tables
 from sync_server.identifiers import IdentifierKeys
-from tests.simulation.devices import Device, Key, ranges
-from tests.simulation.oracle import Oracle, Taken
+from tests.simulation.devices import Device, Key, Made, ranges
+from tests.simulation.oracle import Oracle
 
 HOUR_MS = 3_600_000
 ERA_HOURS, HALF_LIFE_HOURS, UNIT = 8 * 2880, 2880, 2**20
@@ -29,6 +29,9 @@ SHARES = {  # of a purchase, in 1/64
     EventType.PURCHASE: 64,
 }
 CODES = {kind: code for code, kind in enumerate(EventType, start=1)}
+Counted = tuple[Made, int]
+"""What happened, and in which hour since 1970."""
+
 Sums = tuple[dict[str, Any], dict[tuple[str, str], Any]]
 """Of items: weights by era, last hour and strongest event; of order lines: hour, quantity, amount and refunded."""
 
@@ -56,25 +59,25 @@ def check(
     _check_each_once(oracle, alive)
     _check_progress(connection, oracle)
     assert _rows_of_consent(connection, names) == {
-        (owner, purpose): decided for owner, some in oracle.decided.items() for purpose, decided in some.items()
+        (owner, purpose): decided
+        for owner in oracle.person
+        for purpose, decided in oracle.decisions.standing(owner).items()
     }, "consents"
-    by_owner = {
-        owner: add_up((one, hours[key]) for key, one in oracle.taken.items() if one.profiled and one.owner == owner)
-        for owner in {one.owner for one in oracle.taken.values()}
-    }
-    stored = _stored_sums(connection, names)
-    assert stored == {owner: sums for owner, sums in by_owner.items() if any(sums)}, "profiles"
+    taken: dict[str, list[Counted]] = defaultdict(list)
+    for key, hour in hours.items():
+        taken[oracle.judged[key].made.owner].append((oracle.judged[key].made, hour))
+    sums = {owner: add_up(some) for owner, some in taken.items()}
+    assert _stored_sums(connection, names) == {owner: one for owner, one in sums.items() if any(one)}, "profiles"
     for device in devices:
         if device.profile.owner:
-            _check_held(device, oracle, hours)
+            _check_held(device, oracle, taken)
 
 
-def add_up(events: Iterable[tuple[Taken, int]]) -> Sums:
-    """The sums of distinct events, each with its hour since 1970."""
+def add_up(events: Iterable[Counted]) -> Sums:
+    """The sums of distinct events."""
     items: dict[str, Any] = {}
     lines: dict[tuple[str, str], Any] = {}
-    for one, hour in events:
-        made = one.made
+    for made, hour in events:
         if made.order is not None and made.type in (EventType.PURCHASE, EventType.REFUND):
             bought = made.type is EventType.PURCHASE
             line = (hour, made.quantity, made.quantity * made.amount, False) if bought else (hour, 0, 0, True)
@@ -98,26 +101,28 @@ def _check_people(oracle: Oracle, stored: Mapping[str, int]) -> None:
 
 
 def _check_events(connection: Connection, oracle: Oracle, names: Mapping[int, str]) -> dict[Key, int]:
-    """Compare the rows of events, and return the hour of each that was accepted."""
+    """Compare the rows of events, and return the hour of each that entered a profile."""
     rows = {(row.device_id, row.epoch, row.seq): row for row in connection.execute(select(tables.events))}
-    assert rows.keys() == oracle.answered.keys(), "keys"
+    assert rows.keys() == oracle.judged.keys(), "keys"
     hours = {}
     for key, row in rows.items():
-        assert row.verdict == oracle.answered[key][1], f"verdict on {key}"
+        one = oracle.judged[key]
+        assert row.verdict in one.could, f"verdict on {key}"
         if row.verdict != VerdictKind.ACCEPTED:
             continue
-        one = oracle.taken[key]
-        assert (names[row.owner_id], row.profiled) == (one.owner, one.profiled), f"owner of {key}"
+        assert names[row.owner_id] == one.made.owner, f"owner of {key}"
+        assert row.profiled in one.profiled, f"whether {key} entered the profile"
         assert row.uncertain is (one.error_ms is None), f"certainty of {key}"
         if one.error_ms is not None:
             assert abs(row.occurred_ms - one.made.true_ms) <= one.error_ms, f"time of {key}"
         assert 0 <= row.occurred_ms <= row.received_at, f"time of {key}"
-        hours[key] = row.occurred_ms // HOUR_MS
+        if row.profiled:
+            hours[key] = row.occurred_ms // HOUR_MS
     return hours
 
 
 def _check_each_once(oracle: Oracle, alive: Collection[int]) -> None:
-    judged = Counter(made.uid for made in oracle.judged.values())
+    judged = Counter(one.made.uid for one in oracle.judged.values())
     twice = {uid for uid, times in judged.items() if times > 1}
     assert not twice, f"{twice} were judged under two keys"
     never = set(alive) - judged.keys()
@@ -151,7 +156,7 @@ def _stored_sums(connection: Connection, names: Mapping[int, str]) -> dict[str, 
     return found
 
 
-def _check_held(device: Device, oracle: Oracle, hours: Mapping[Key, int]) -> None:
+def _check_held(device: Device, oracle: Oracle, taken: Mapping[str, list[Counted]]) -> None:
     """Compare a phone's copy with the sum over its owner's person."""
     owner, profile = device.owner, device.profile
     shown = Purpose.PERSONALIZATION in oracle.allowed(owner)
@@ -159,9 +164,7 @@ def _check_held(device: Device, oracle: Oracle, hours: Mapping[Key, int]) -> Non
     assert {owner} <= set(profile.owners) <= person, f"owners that device {device.number} knows of"
     granted = {purpose for purpose, consent in profile.consents.items() if consent.granted}
     assert granted == oracle.allowed(owner), f"consents that device {device.number} knows of"
-    items, lines = add_up(
-        (one, hours[key]) for key, one in oracle.taken.items() if shown and one.profiled and one.owner in person
-    )
+    items, lines = add_up(one for each in person for one in taken.get(each, ()) if shown)
     held_items = {item: (Counter(dict(one.weights)), one.last_hour, one.event) for item, one in profile.items.items()}
     held_lines = {
         (order, item): (line.hour, line.quantity, line.amount, line.refunded)
