@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from contracts.consent import Purpose
 from contracts.events import Count, Identity
+from contracts.outbox import Message
 from contracts.summary import Summary
 
 
@@ -117,7 +118,7 @@ class PersonExport(msgspec.Struct, frozen=True, kw_only=True):
     summaries: dict[str, Summary]  # by handle
     rounds: tuple[HeldRound, ...]
     audit: tuple[HeldEntry, ...]
-    published: tuple[Any, ...] = ()  # messages about the person that were handed to others
+    published: tuple[Message, ...]  # that went outward, or surely will
 
 
 class Erased(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,9 +39,15 @@ class ConsentHistory:
             facts: rows of `consent_facts` of all the person's owners; those that never counted are passed over.
         """
         self._facts: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        self._boots: set[tuple[str, str]] = set()
         for row in sorted(facts, key=lambda row: row.version):
             if row.applied:
                 self._facts[row.purpose][row.owner_id].append(row)
+                self._boots.add((row.device_id, row.boot_id))
+
+    def same_boot(self, moment: Moment) -> bool:
+        """Whether anything was decided within the same boot of the same device."""
+        return (moment.device_id, moment.boot_id) in self._boots
 
     def allowed(self, moment: Moment) -> frozenset[Purpose]:
         """The purposes that the person allowed at a moment."""

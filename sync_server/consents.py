@@ -30,6 +30,7 @@ Standing = dict[Purpose, Consent]
 Allowed = Mapping[Purpose, int]
 """The purposes that a person allows, each with the moment since which no owner's grant was broken."""
 
+
 @dataclass(frozen=True)
 class Decision:
     """A fact on its way into the store."""

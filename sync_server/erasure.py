@@ -15,8 +15,9 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, delete, or_, select, update
 
 from contracts.errors import UnknownError
+from contracts.outbox import Erased as Told
 from contracts.sync import VerdictKind
-from sync_server import audit_log
+from sync_server import audit_log, outbox
 from sync_server.bulk import insert_rows
 from sync_server.erasure_journal import Erasure, ErasureJournal, Identifier, Reached
 from sync_server.owner_events import joined
@@ -63,7 +64,7 @@ def erase(turn: Turn, journal: ErasureJournal, generation: str, person_id: int, 
     erasure = Erasure(
         erasure_id=secrets.token_hex(16),
         erased_at=turn.now_ms,
-        handles=tuple(sorted(row.handle for row in rows)),
+        handles=(handle, *sorted({row.handle for row in rows} - {handle})),
         identifiers=tuple(sorted(Identifier(row.digest, row.key_version) for row in rows)),
         reached=Reached(generation, turn.stamp),
     )
@@ -95,6 +96,8 @@ def _carry_out(turn: Turn, some: Collection[Erasure]) -> None:
             for identifier in one.identifiers
         ]
         insert_rows(connection, tombstones, stones, "replace")
+    told = [Told(handle=one.handles[0], also=one.handles[1:], version=turn.stamp, at=one.erased_at) for one in some]
+    outbox.add(turn, told)
     done = [{"erasure_id": one.erasure_id, "erased_at": one.erased_at} for one in some]
     insert_rows(connection, erasures, sorted(done, key=lambda row: row["erasure_id"]))
 

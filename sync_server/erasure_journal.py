@@ -30,7 +30,7 @@ class Erasure(msgspec.Struct, frozen=True, tag_field="what", tag="erasure"):
 
     erasure_id: str  # random
     erased_at: int  # milliseconds since 1970: what was made up to then is barred
-    handles: tuple[str, ...]  # of the owners
+    handles: tuple[str, ...]  # of the owners, the person's first
     identifiers: tuple[Identifier, ...]  # the owners' too, in no order that tells which is whose
     reached: Reached
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from contracts.consent import Purpose
 from sync_server.consent_history import Moment, histories
 from sync_server.consents import Allowed
+from sync_server.event_time import MAX_ROUND_TRIP_MS
 
 NOTHING: frozenset[Purpose] = frozenset()
 
@@ -17,7 +18,7 @@ class Made(NamedTuple):
 
     person_id: int
     moment: Moment
-    uncertain: bool  # whether the moment rests on a wall clock
+    uncertain: bool  # see `sync_server.event_time.fix_time`
     barred: bool  # whether its owner was erased after that
 
 
@@ -26,8 +27,8 @@ def permitted(
 ) -> list[frozenset[Purpose]]:
     """The purposes that each event may serve.
 
-    Most events were made since their persons' decisions: only where one was not, what was decided before is read, in
-    one statement for all.
+    Most events were surely made since their persons' decisions. Only where one was not, what was decided before is
+    read, in one statement for all.
 
     Args:
         connection: to the store.
@@ -35,18 +36,22 @@ def permitted(
         allowed: of all these persons.
     """
     now = {person: frozenset(purposes) for person, purposes in allowed.items()}
-    settled_ms = {person: max(since.values(), default=0) for person, since in allowed.items()}
-    earlier = {
-        one.person_id for one in made if one and now[one.person_id] and one.moment.time_ms < settled_ms[one.person_id]
-    }
-    before = histories(connection, earlier)
-    return [
-        NOTHING
-        if one is None or one.barred
-        else now[one.person_id]
-        if one.moment.time_ms >= settled_ms[one.person_id]
-        else now[one.person_id] & before[one.person_id].allowed(one.moment)
-        if one.person_id in before
-        else NOTHING
+    since = {person: max(purposes.values(), default=0) for person, purposes in allowed.items()}
+    unsure = {
+        one.person_id
         for one in made
-    ]
+        if one
+        and now[one.person_id]
+        and (one.uncertain or one.moment.time_ms < since[one.person_id] + MAX_ROUND_TRIP_MS)
+    }
+    before = histories(connection, unsure)
+
+    def purposes(one: Made) -> frozenset[Purpose]:
+        history = before.get(one.person_id)
+        if one.barred or not now[one.person_id]:
+            return NOTHING
+        if history is None or (one.moment.time_ms >= since[one.person_id] and not history.same_boot(one.moment)):
+            return now[one.person_id]
+        return now[one.person_id] & history.allowed(one.moment)
+
+    return [NOTHING if one is None else purposes(one) for one in made]

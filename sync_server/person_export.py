@@ -15,7 +15,7 @@ from contracts.people import (
     HeldRound,
     PersonExport,
 )
-from sync_server import audit_log, owner_events, profiles
+from sync_server import audit_log, outbox, owner_events, profiles
 from sync_server.tables import (
     consent_facts,
     devices,
@@ -61,6 +61,7 @@ def export(turn: Turn, person_id: int, actor: str) -> PersonExport:
             HeldEntry(**{**entry, "detail": msgspec.json.decode(entry["detail"])})
             for entry in audit_log.entries_about(connection, handles.values())
         ),
+        published=tuple(one.message for one in outbox.published(connection, handles.values())),
     )
 
 
