@@ -121,7 +121,7 @@ class PersonExport(msgspec.Struct, frozen=True, kw_only=True):
     published: tuple[Message, ...]  # that went outward, or surely will
 
 
-class Erased(msgspec.Struct, frozen=True, kw_only=True):
+class Forgotten(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to an erasure; it is durable."""
 
     erased_at: int  # milliseconds since 1970: what was made up to then is not taken any more

@@ -18,7 +18,7 @@ from contracts.errors import (
 )
 from contracts.events import EventKey
 from contracts.identity import DeviceRole
-from contracts.people import Erased, PersonRequest
+from contracts.people import Forgotten, PersonRequest
 from contracts.rounds import RoundReceipt, RoundTask, RoundUpdate
 from contracts.sync import (
     CHALLENGE_HEADER,
@@ -246,14 +246,14 @@ class SyncClient:
         """
         return self._post(f"{ROUNDS_PATH}/{update.task_id}", update, RoundReceipt)
 
-    def erase(self, identity_token: str) -> Erased:
+    def erase(self, identity_token: str) -> Forgotten:
         """Have the server forget who a token proves.
 
         Raises:
             httpx.TransportError: if no answer came; the next sync tells.
             InputError: if the server refuses, or knows nobody of that name.
         """
-        return self._post(ERASE_PATH, PersonRequest(identity_token=identity_token), Erased)
+        return self._post(ERASE_PATH, PersonRequest(identity_token=identity_token), Forgotten)
 
     def _post(self, path: str, message: object, answer: type[T], signed: bool = True) -> T:
         body = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(codec.encode(message, self._content_type))

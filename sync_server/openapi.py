@@ -11,7 +11,7 @@ import msgspec
 
 from contracts.codec import FORMATS
 from contracts.events import Event
-from contracts.people import Erased, PersonExport, PersonRequest
+from contracts.people import Forgotten, PersonExport, PersonRequest
 from contracts.profile import ProfileRequest, ProfileResponse
 from contracts.recommendations import RecommendationRequest, RecommendationResponse
 from contracts.rounds import RoundReceipt, RoundUpdate
@@ -31,7 +31,7 @@ _PREFIX = "#/components/schemas/"
 STAFF_SCHEME = "Staff"
 _TYPES = (
     *(EnrolRequest, EnrolResponse, Revocation),
-    *(PersonRequest, PersonExport, Erased),
+    *(PersonRequest, PersonExport, Forgotten),
     *(SyncRequest, SyncResponse, RoundUpdate, RoundReceipt, Event, Problem),
     *(RecommendationRequest, RecommendationResponse, ProfileRequest, ProfileResponse),
 )
@@ -51,14 +51,14 @@ def document(repository_path: str) -> dict[str, Any]:
                 "post": _post("Revoke a device; needs the role `ingest`", None, Revocation, by=STAFF_SCHEME),
             },
             "/v1/people/export": {"post": _post("All that is held about a person", PersonRequest, PersonExport)},
-            "/v1/people/erase": {"post": _post("Forget a person", PersonRequest, Erased)},
+            "/v1/people/erase": {"post": _post("Forget a person", PersonRequest, Forgotten)},
             "/v1/people/{handle}/export": {
                 "parameters": [_path("handle")],
                 "post": _post("Export a person; needs the role `erase`", None, PersonExport, by=STAFF_SCHEME),
             },
             "/v1/people/{handle}/erase": {
                 "parameters": [_path("handle")],
-                "post": _post("Forget a person; needs the role `erase`", None, Erased, by=STAFF_SCHEME),
+                "post": _post("Forget a person; needs the role `erase`", None, Forgotten, by=STAFF_SCHEME),
             },
             "/v1/sync": {"post": _post("A whole sync in one request", SyncRequest, SyncResponse)},
             "/v1/recommendations": {

@@ -7,7 +7,7 @@ from litestar import Request, Response, post
 
 from contracts.codec import decode
 from contracts.errors import UnknownError
-from contracts.people import Erased, PersonExport, PersonRequest
+from contracts.people import Forgotten, PersonExport, PersonRequest
 from sync_server import devices, erasure, people, person_export
 from sync_server.identity import verify_tokens
 from sync_server.signed import challenged, signer
@@ -17,7 +17,7 @@ from sync_server.wire import JSON, answer, read_body
 
 NOBODY = "nothing is held about this person: there is nothing to do"
 
-Act = Callable[[Request, Turn, int, str], PersonExport | Erased]
+Act = Callable[[Request, Turn, int, str], PersonExport | Forgotten]
 """What is done for a person (the id) by an actor."""
 
 
@@ -25,10 +25,10 @@ def _export(request: Request, turn: Turn, person_id: int, actor: str) -> PersonE
     return person_export.export(turn, person_id, actor)
 
 
-def _erase(request: Request, turn: Turn, person_id: int, actor: str) -> Erased:
+def _erase(request: Request, turn: Turn, person_id: int, actor: str) -> Forgotten:
     state = request.app.state
     done = erasure.erase(turn, state.journal, state.store.generation, person_id, actor)
-    return Erased(erased_at=done.erased_at, owners=len(done.handles))
+    return Forgotten(erased_at=done.erased_at, owners=len(done.handles))
 
 
 async def _by_person(request: Request, act: Act) -> Response:

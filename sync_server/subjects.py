@@ -53,4 +53,4 @@ def subject(
     if known is None:
         return None
     family = people.families(connection, {known.person_id})[known.person_id]
-    return Subject(known, family, consents.granted(connection, {known.person_id})[known.person_id])
+    return Subject(known, family, frozenset(consents.granted(connection, {known.person_id})[known.person_id]))

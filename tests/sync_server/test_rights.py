@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from contracts import codec
-from contracts.people import Erased, PersonExport, PersonRequest
+from contracts.people import Forgotten, PersonExport, PersonRequest
 from contracts.sync import VerdictKind
 
 
@@ -42,7 +42,7 @@ def test_a_person_gets_all_that_is_held_about_them(ada, format):
 def test_a_person_is_forgotten(ada):
     first = ada.event("late")
     ada.world.pass_hours(1)
-    erased = codec.decode(ask(ada, "erase").content, Erased)
+    erased = codec.decode(ask(ada, "erase").content, Forgotten)
     assert (erased.erased_at, erased.owners) == (ada.world.clock.now_ms(), 1)
     assert ask(ada, "export").status_code == 404
     token = ada.world.provider.token(ada.owner)
@@ -65,7 +65,7 @@ def test_the_staff_act_by_handle_with_the_role_for_it(http_world, ada, staff_tok
     held = codec.decode(ask_staff(http_world, handle, "export", staff_tokens["erase"]).content, PersonExport)
     assert held.handle == handle
     assert held.audit[-1].actor.startswith("staff ")
-    assert codec.decode(ask_staff(http_world, handle, "erase", staff_tokens["erase"]).content, Erased).owners == 1
+    assert codec.decode(ask_staff(http_world, handle, "erase", staff_tokens["erase"]).content, Forgotten).owners == 1
     for what in ("export", "erase"):
         assert ask_staff(http_world, handle, what, staff_tokens["erase"]).status_code == 404
 
