@@ -41,7 +41,9 @@ def document(repository_path: str) -> dict[str, Any]:
     """The whole description, as the JSON object that `/schema` answers."""
     _, schemas = msgspec.json.schema_components(_TYPES, ref_template=_PREFIX + "{name}")
     schemas["SyncRequest"]["properties"]["events"]["items"] = {"$ref": _PREFIX + Event.__name__}
-    schemas["EnrolRequest"]["properties"]["public_key"]["pattern"] = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"  # 32 bytes
+    schemas["EnrolRequest"]["properties"]["public_key"]["pattern"] = (
+        "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"  # 32 bytes
+    )
     return {
         "openapi": "3.1.0",
         "info": {"title": "pocketrec sync server", "version": version("pocketrec")},

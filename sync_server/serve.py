@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 30  # what was taken is finished before a worker is ended by force
 POLL_S = 0.01
+READY = ".ready"  # in the workers' shared folder, after the process id of one that has started
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported: hence the late imports
 
 
@@ -56,7 +57,7 @@ def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 8080, w
     with TemporaryDirectory(prefix="pocketrec-metrics-") as folder:
         os.environ[METRICS_FOLDER] = folder
         logging.config.dictConfig(LOGGING)
-        announce = partial(_announce, host, port, files)
+        announce = partial(_announce, host, port, files, Path(folder), workers)
         if workers == 1:
             asyncio.run(_serve_here(settings, options, announce))
         else:
@@ -71,7 +72,9 @@ def service(settings: ServerSettings) -> "ASGIApp":
     from sync_server.observed import observed
 
     logging.config.dictConfig(LOGGING)
-    watched = observed(create_app(settings), settings.log_requests)
+    app = create_app(settings)
+    app.on_startup.append(_say_ready)
+    watched = observed(app, settings.log_requests)
     return (
         wrap_asgi_with_proxy_headers(watched, list(settings.trusted_proxies)) if settings.trusted_proxies else watched
     )
@@ -119,12 +122,23 @@ def _tls_folder(settings: ServerSettings) -> Path:
     return Path(beside or settings.repository).resolve().parent
 
 
-def _announce(host: str, port: int, files: TlsFiles | None) -> None:
-    """Print the address once connections are taken; granian has no hook for that, so try until one is."""
+def _say_ready() -> None:
+    """A worker's store is open: see `_announce`."""
+    Path(os.environ[METRICS_FOLDER], f"{os.getpid()}{READY}").touch()
+
+
+def _announce(host: str, port: int, files: TlsFiles | None, folder: Path, workers: int) -> None:
+    """Print the address once connections are taken; granian has no hook for that, so try until one is.
+
+    All workers have started by then: one that is asked to end while it starts, granian waits for in vain, and ends it
+    by force only after GRACE_S.
+    """
     certificate = f" with certificate sha256:{fingerprint(Path(files.certificate))}" if files else ""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
     def wait_and_print() -> None:
+        while len(list(folder.glob(f"*{READY}"))) < workers:
+            time.sleep(POLL_S)
         while True:
             with suppress(OSError), socket.create_connection((reached, port)):
                 break

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
 from contracts import codec
@@ -18,8 +19,9 @@ from contracts.sync import Problem, VerdictKind
 from sync_server import audit
 from sync_server.app import create_app
 from sync_server.logs import JsonLines
-from sync_server.metrics import UNROUTED, store_bytes
+from sync_server.metrics import UNROUTED, Metrics, store_bytes
 from sync_server.sql_store import open_store
+from sync_server.tables import outbox
 
 WORKERS = ("--workers", "2")
 METRICS = {"authorization": "Bearer a-token-for-metrics-alone"}
@@ -215,6 +217,13 @@ def test_a_locked_store_is_waited_for(sqlite_process):
     other.close()
 
 
-def test_how_large_the_store_is(world):
+def test_what_the_store_says_of_itself(world):
     with world.store.read() as connection:
         assert store_bytes(connection) > 10_000
+    with world.store.write() as connection:
+        row = {"created_at": world.clock.time_ms, "handle": "h", "body": "{}"}
+        connection.execute(insert(outbox), [row, row])
+    world.pass_hours(2)
+    said = Metrics().exposition(world.store).decode()
+    assert "pocketrec_outbox_messages 2.0" in said
+    assert "pocketrec_outbox_lag_seconds 7200.0" in said
