@@ -22,6 +22,7 @@ def test_a_sync_of_any_release_is_taken(world, path: Path) -> None:
         connection.execute(update(tables.devices).values(device_id=DEVICE))
     phone.device_id = DEVICE
     phone.log_in(LOGIN)
+    world.pass_hours(1)  # what was made before the decision would be refused
     format = FORMATS[path.suffix]
     request = read_request(path.read_bytes(), format)
     answer = world.wire.sync(DEVICE, request, format)
