@@ -445,7 +445,7 @@ def hurtable(server: ServerProcess) -> Iterator[ServerProcess]:
         yield server
     finally:
         if server.process is not None and server.process.poll() is None:
-            server.kill()
+            server.stop()  # a kill would leave its workers behind
 
 
 @pytest.fixture
