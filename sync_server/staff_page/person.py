@@ -32,6 +32,7 @@ class Identifier:
 @dataclass(frozen=True)
 class Person:
     handle: str
+    id: int
     identifiers: tuple[Identifier, ...]
     told: Sequence[Told]  # outward, newest first
 
@@ -52,6 +53,7 @@ def find_person(connection: Connection, handle: str) -> Person | None:
     paths = _paths(first.id, known, connection.execute(select(links).where(mine).order_by(links.c.linked_at)))
     return Person(
         handle=first.handle,
+        id=person_id,
         identifiers=tuple(Identifier(row.kind, row.handle, paths.get(row.id, ())) for row in rows),
         told=outbox.published(connection, [row.handle for row in rows])[::-1],
     )

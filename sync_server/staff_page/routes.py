@@ -1,4 +1,4 @@
-"""The endpoints of the page. Every look-up is noted in the audit log, with who asked and about whom."""
+"""The endpoints of the page. Every look-up and every act is noted in the audit log, with who asked and about whom."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,17 +10,18 @@ from urllib.parse import parse_qsl
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 
-from contracts.errors import AuthenticationError, PocketrecError, WireError
+from contracts.codec import encode
+from contracts.errors import AuthenticationError, PocketrecError, UnknownError, WireError
 from contracts.identity import owner_kind
-from sync_server import audit_log, people
+from sync_server import audit_log, erasure, people, person_export
 from sync_server.staff import Role
 from sync_server.staff_page.health import health
-from sync_server.staff_page.person import find_person
+from sync_server.staff_page.person import Person, find_person
 from sync_server.staff_page.session import COOKIE, LIFETIME_MS, Session, Sessions, check_form
-from sync_server.staff_page.views import page, to
+from sync_server.staff_page.views import HEADERS, page, to
 from sync_server.store import Store
-from sync_server.turn import take_turn
-from sync_server.wire import read_limited
+from sync_server.turn import Turn, take_turn
+from sync_server.wire import JSON, read_limited
 
 HOME = "/staff"
 MAX_FORM_BYTES = 2**14
@@ -140,9 +141,50 @@ def show_person(request: Request, handle: str) -> Response:
         if person is None:
             problem = f"{UNKNOWN} handle (any more): look the identifier up again"
             return page("problem.html", session, HTTPStatus.NOT_FOUND, problem=problem)
-        return page("person.html", session, person=person, noted=noted, asked=handle)
+        return page("person.html", session, person=person, noted=noted, asked=handle, may_act=session.may(Role.ERASE))
 
     return _shown(_session(request), show)
+
+
+def _with_person(request: Request, session: Session, handle: str, do: Callable[[Turn, Person], Response]) -> Response:
+    """Do something for a person whom a form names, in one transaction."""
+    session.require(Role.ERASE)
+    with take_turn(request.app.state.store) as turn:
+        person = find_person(turn.connection, handle)
+        if person is None:
+            raise UnknownError(f"{UNKNOWN} handle (any more): look the identifier up again")
+        return do(turn, person)
+
+
+@post(f"{HOME}/people/{{handle:str}}/export")
+async def export_person(request: Request, handle: str) -> Response:
+    """All that is held, as a file for the person."""
+
+    def act(request: Request, session: Session, form: Form) -> Response:
+        def do(turn: Turn, person: Person) -> Response:
+            content = encode(person_export.export(turn, person.id, session.actor))
+            named = {"content-disposition": f'attachment; filename="{person.handle}.json"'}
+            return Response(content, media_type=JSON, headers=HEADERS | named)
+
+        return _with_person(request, session, handle, do)
+
+    return await _act(request, act)
+
+
+@post(f"{HOME}/people/{{handle:str}}/erase")
+async def erase_person(request: Request, handle: str) -> Response:
+    def act(request: Request, session: Session, form: Form) -> Response:
+        if _one(form, "confirmed") != "erase":
+            raise WireError("erasing is for ever: type erase into the field beside the button")
+
+        def do(turn: Turn, person: Person) -> Response:
+            state = request.app.state
+            erasure.erase(turn, state.journal, state.store.generation, person.id, session.actor)
+            return page("erased.html", session, owners=len(person.identifiers))
+
+        return _with_person(request, session, handle, do)
+
+    return await _act(request, act)
 
 
 def _cookie(request: Request, value: str, seconds: int) -> Cookie:
@@ -150,4 +192,13 @@ def _cookie(request: Request, value: str, seconds: int) -> Cookie:
     return Cookie(key=COOKIE, value=value, path=HOME, max_age=seconds, httponly=True, samesite="strict", secure=secure)
 
 
-STAFF_PAGE_ROUTES: tuple[Any, ...] = (home, style, log_in, log_out, look_up, show_person)
+STAFF_PAGE_ROUTES: tuple[Any, ...] = (
+    home,
+    style,
+    log_in,
+    log_out,
+    look_up,
+    show_person,
+    export_person,
+    erase_person,
+)

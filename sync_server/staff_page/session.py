@@ -33,9 +33,12 @@ class Session:
         """As the audit log calls them."""
         return f"staff {self.name}"
 
+    def may(self, role: Role) -> bool:
+        return role in self.member.roles
+
     def require(self, role: Role) -> None:
         """Raises PermissionDenied if the member lacks a role."""
-        if role not in self.member.roles:
+        if not self.may(role):
             raise PermissionDenied(f"{self.name} lacks the role {role}: ask who runs this server for it")
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -19,6 +20,7 @@ from sync_server.staff_page.session import COOKIE, LIFETIME_MS, Sessions
 TOKEN = "a-staff-token-of-the-tests"
 ONLY_PUBLISH = f"a-token-for-{Role.PUBLISH}-alone"
 SOFTWARE_ONLY = ["--headless=shell", "--disable-gpu", "--disable-software-rasterizer"]  # machines of tests have no GPU
+ONLY_READ = f"a-token-for-{Role.READ}-alone"
 HANDLE = re.compile(r"^[0-9a-f]{32}$")
 
 
@@ -83,10 +85,10 @@ def test_a_person_is_found_by_an_identifier_and_the_page_says_why_two_are_one(ta
     assert tab.locator("#waiting").inner_text() == "no broker"
     look_up(tab, "card:4711 of the page")
     rows = tab.locator("#identifiers tbody tr")
-    assert rows.locator("td:first-child").all_inner_texts() == ["card", "login"]
+    assert rows.locator(".kind").all_inner_texts() == ["card", "login"]
     assert "the first one" in rows.nth(0).inner_text()
     why = rows.nth(1).inner_text()
-    card = rows.nth(0).locator("td:nth-child(2)").inner_text()
+    card = rows.nth(0).locator(".handle").inner_text()
     assert HANDLE.match(card)
     assert card in why
     assert phone.device_id in why
@@ -94,6 +96,48 @@ def test_a_person_is_found_by_an_identifier_and_the_page_says_why_two_are_one(ta
     assert "4711" not in tab.url
     assert noted(http_world)[-1] == ("staff everything", "look_up", card)
     assert tab.locator("#noted tbody tr").first.inner_text().split("\t")[1:] == ["staff everything", "look_up"]
+
+
+def two_who_were_taken_for_one(http_world, name):
+    phone = http_world.phone()
+    phone.log_in(f"login:{name}", f"card:{name}", purposes=(Purpose.PERSONALIZATION,))
+    phone.sync(phone.event())
+    return phone
+
+
+def test_a_person_is_exported_as_a_file_and_erased_once_that_is_typed(tab, http_world):
+    two_who_were_taken_for_one(http_world, "leaving")
+    log_in(tab)
+    look_up(tab, "card:leaving")
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Export").click()
+    exported = msgspec.json.decode(Path(download.value.path()).read_bytes())
+    assert len(exported["owners"]) == 2
+    assert len(exported["events"]) == 1
+    tab.get_by_role("button", name="Erase").click()  # the field is empty: the browser sends nothing
+    assert tab.get_by_role("heading", name="Person").is_visible()
+    tab.get_by_label("To erase all").fill("erase")
+    tab.get_by_role("button", name="Erase").click()
+    assert "Nothing is held" in tab.get_by_role("status").inner_text()
+    assert [action for _, action, _ in noted(http_world)[-2:]] == ["export", "erase"]
+    tab.goto("/staff")
+    look_up(tab, "login:leaving")
+    assert "nobody is known" in tab.get_by_role("alert").inner_text()
+
+
+def test_who_may_only_read_cannot_act(tab, http, http_world):
+    two_who_were_taken_for_one(http_world, "kept")
+    log_in(tab, ONLY_READ)
+    look_up(tab, "login:kept")
+    assert tab.get_by_role("button").all_inner_texts() == ["Log out"]
+    handle = tab.url.rpartition("/")[2]
+    http.post("/staff/session", data={"token": ONLY_READ})
+    form_token = re.search('name="form_token" value="([0-9a-f]+)"', http.get("/staff").text)[1]
+    for act in ("export", "erase"):
+        sent = {"form_token": form_token, "confirmed": "erase"}
+        answer = http.post(f"/staff/people/{handle}/{act}", data=sent)
+        assert answer.status_code == 403
+        assert "lacks the role erase" in answer.text
 
 
 def test_an_unknown_identifier_is_said_to_be_unknown_and_noted(tab, http_world):
