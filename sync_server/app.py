@@ -39,6 +39,7 @@ from sync_server.sql_store import open_store
 from sync_server.staff_page.routes import STAFF_PAGE_ROUTES
 from sync_server.store import Store
 from sync_server.sync import Prepared, prepare, sync_together
+from sync_server.unmerge_routes import UNMERGE_ROUTES
 from sync_server.upkeep import Upkeep
 from sync_server.wire import JSON, Body, answer, problem, read_body
 
@@ -117,6 +118,7 @@ def create_app(settings: ServerSettings) -> Litestar:
             *ENROLMENT_ROUTES,
             *CHANNEL_ROUTES,
             *RIGHTS_ROUTES,
+            *UNMERGE_ROUTES,
             sync_device,
             hand_in,
             *OPERATION_ROUTES,

@@ -25,6 +25,7 @@ from contracts.sync import (
     SyncRequest,
     SyncResponse,
 )
+from contracts.unmerge import Lifted, Separation, UnmergeRequest, Why
 
 PROBLEM_TYPE = "application/problem+json"  # RFC 9457
 _PREFIX = "#/components/schemas/"
@@ -34,6 +35,7 @@ _TYPES = (
     *(PersonRequest, PersonExport, Forgotten),
     *(SyncRequest, SyncResponse, RoundUpdate, RoundReceipt, Event, Problem),
     *(RecommendationRequest, RecommendationResponse, ProfileRequest, ProfileResponse),
+    *(UnmergeRequest, Separation, Lifted, Why),
 )
 
 
@@ -68,6 +70,19 @@ def document(repository_path: str) -> dict[str, Any]:
                 "post": _post("What a person may want now", RecommendationRequest, RecommendationResponse)
             },
             "/v1/profile": {"post": _post("What is known of a person", ProfileRequest, ProfileResponse)},
+            "/v1/people/unmerge": {
+                "post": _post(
+                    "Keep two sides apart; needs the role `erase`", UnmergeRequest, Separation, by=STAFF_SCHEME
+                )
+            },
+            "/v1/people/separations/{number}/lift": {
+                "parameters": [_path("number", "integer")],
+                "post": _post("Let links count again; needs the role `erase`", None, Lifted, by=STAFF_SCHEME),
+            },
+            "/v1/people/why": {
+                "parameters": [_query("one"), _query("other")],
+                "get": _get("Why two owners are one person; needs the role `read`", _content(Why), by=STAFF_SCHEME),
+            },
             "/v1/rounds/{task_id}": {
                 "parameters": [_path("task_id")],
                 "post": _post("Hand in the update of a federated round", RoundUpdate, RoundReceipt),
@@ -137,8 +152,9 @@ def _metrics() -> dict[str, Any]:
     return {"summary": summary, "responses": responses, "security": [{STAFF_SCHEME: []}]}
 
 
-def _get(summary: str, content: dict[str, Any]) -> dict[str, Any]:
-    return {"summary": summary, "responses": _responses(content, None, False)}
+def _get(summary: str, content: dict[str, Any], by: str | None = None) -> dict[str, Any]:
+    operation = {"summary": summary, "responses": _responses(content, by, False)}
+    return operation | {"security": [{by: []}]} if by else operation
 
 
 def _responses(content: dict[str, Any], by: str | None, takes_body: bool) -> dict[str, Any]:
@@ -154,8 +170,12 @@ def _responses(content: dict[str, Any], by: str | None, takes_body: bool) -> dic
     return {"200": {"description": "done", "content": content}} | problems
 
 
-def _path(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _path(name: str, type_: str = "string") -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": type_}}
+
+
+def _query(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
 
 
 def _content(type_: type) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Owners, the proofs that a device may speak for them, and the links that make several owners one person.
 
-Links are facts and are kept; the person of an owner is what they add up to: the smallest owner id among all that are
-linked, directly or over others.
+What links add up to, see `sync_server.links`.
 """
 
 import secrets
@@ -12,13 +11,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from contracts.identity import DeviceRole, IdentityClaims, OwnerKind, owner_kind
-from contracts.outbox import Merged
-from sync_server import outbox
+from sync_server import links
 from sync_server.bulk import insert_rows, rows_at, update_rows
 from sync_server.devices import Device
 from sync_server.event_time import Known
 from sync_server.identifiers import IdentifierKeys
-from sync_server.tables import links, owners, proofs, tombstones
+from sync_server.tables import owners, proofs, tombstones
 from sync_server.turn import Turn
 
 HANDLE_BYTES = 16
@@ -128,37 +126,24 @@ def person_of(connection: Connection, handle: str) -> int | None:
     return person
 
 
-def prove(turn: Turn, device: Device, claims: Iterable[IdentityClaims]) -> None:
-    """Note that tokens were seen from a device: it may speak for the owners they name, who are one person."""
-    for claim in claims:
-        named = ensure(turn, {claim.sub, *claim.also})
+def prove(turn: Turn, device: Device, proven: Iterable[IdentityClaims], limits: Mapping[OwnerKind, int]) -> None:
+    """Note that tokens were seen from a device: it may speak for the owners they name, who are one person.
+
+    Args:
+        turn: the transaction.
+        device: which showed the tokens.
+        proven: what they say.
+        limits: identifiers of a kind that a person may have.
+    """
+    for proof in proven:
+        named = ensure(turn, {proof.sub, *proof.also})
         rows = [
             {"owner_id": owner.id, "device_id": device.device_id, "proven_at": turn.now_ms} for owner in named.values()
         ]
         insert_rows(turn.connection, proofs, rows, "keep")
-        for other in claim.also:
-            if other != claim.sub:
-                _link(turn, device, named[claim.sub], named[other])
-
-
-def _link(turn: Turn, device: Device, one: Owner, other: Owner) -> None:
-    first, second = sorted((one.id, other.id))
-    link = {"first_id": first, "second_id": second, "device_id": device.device_id, "linked_at": turn.now_ms}
-    insert_rows(turn.connection, links, [link], "keep")
-    rows = turn.connection.execute(select(owners.c.person_id).where(owners.c.id.in_((first, second))))
-    people = set(rows.scalars())  # read again: an earlier link of the same token may have moved either
-    if len(people) > 1:
-        joined = owners.c.person_id.in_(people)
-        turn.connection.execute(update(owners).where(joined).values(person_id=min(people), stamp=turn.stamp))
-        _tell_merged(turn, people)
-
-
-def _tell_merged(turn: Turn, people: Collection[int]) -> None:
-    """Tell outward that these persons are one, the first of them."""
-    if turn.publishes:
-        chosen = select(owners.c.handle).where(owners.c.id.in_(people)).order_by(owners.c.id)
-        kept, *absorbed = turn.connection.execute(chosen).scalars()
-        outbox.add(turn, [Merged(handle=kept, version=turn.stamp, at=turn.now_ms, absorbed=tuple(absorbed))])
+        one = named.pop(proof.sub).id
+        pairs = ((min(one, owner.id), max(one, owner.id)) for owner in named.values())
+        links.add(turn, device.device_id, pairs, limits)
 
 
 def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]], known: Mapping[str, Owner]) -> list[Speakers]:

@@ -7,8 +7,10 @@ import msgspec
 from msgspec import Meta
 
 from contracts.errors import ConfigError
+from contracts.identity import OwnerKind
 from contracts.sync import MAX_BODY_BYTES, MAX_DECODED_BYTES
 from sync_server.clock import Clock, FileClock, SystemClock
+from sync_server.identifier_rules import IdentifierRules
 from sync_server.identifiers import MIN_KEY_BYTES, IdentifierKeys
 from sync_server.rates import Rate
 from sync_server.staff import Member
@@ -25,6 +27,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     identifier_keys: Annotated[  # of identifiers at rest, by version; see `sync_server.identifiers`
         dict[KeyVersion, Annotated[bytes, Meta(min_length=MIN_KEY_BYTES)]], Meta(min_length=1)
     ]
+    placeholders: dict[OwnerKind, list[str]] = {}  # values that stand for nobody, beside those of `identifier_rules`
+    identifier_limits: dict[OwnerKind, Annotated[int, Meta(ge=1)]] = {}  # of one person; see `identifier_rules.LIMITS`
     identity_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # the identity provider's raw Ed25519 public key
     identity_audience: str  # the `aud` that its tokens must name
     attestation: str | None = None  # module:function that judges a phone's or till's attestation when it enrols
@@ -49,6 +53,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_decoded_bytes: Annotated[int, Meta(ge=1024)] = MAX_DECODED_BYTES
     retry_changed_s: Annotated[int, Meta(ge=1)] = 60  # come back after so long where something changed
     retry_idle_s: Annotated[int, Meta(ge=1)] = 900  # and after so long where nothing did
+
+    @property
+    def rules(self) -> IdentifierRules:
+        return IdentifierRules(self.placeholders, self.identifier_limits)
 
     @property
     def keys(self) -> IdentifierKeys:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from contracts.errors import InputError, PermissionDenied, WireError
-from contracts.identity import DeviceRole, IdentityClaims, owner_kind
+from contracts.identity import DeviceRole, IdentityClaims
 from contracts.rounds import RoundTask
 from contracts.sync import (
     BundleOffer,
@@ -30,7 +30,7 @@ from sync_server.event_time import Known, fix_decision
 from sync_server.identity import verify_tokens
 from sync_server.ingest import Batch, ingest
 from sync_server.intervals import Range, missing, union, watermark
-from sync_server.people import Owner
+from sync_server.people import Owner, Speakers
 from sync_server.progress import Life
 from sync_server.received import Received, read_event
 from sync_server.settings import ServerSettings
@@ -50,8 +50,8 @@ class Prepared:
     held: list[Range]
     dropped: list[Range]
     claims: tuple[IdentityClaims, ...]
-
     owners: frozenset[str]  # that are spoken for, but for consents
+    nobody: dict[str, str]  # placeholders among the names, each with the reason why it is refused
     mentioned: frozenset[str]  # these, and others that are only asked about
 
 
@@ -75,9 +75,13 @@ def prepare(settings: ServerSettings, device_id: str, request: SyncRequest, form
     received = [read_event(raw, format) for raw in request.events]
     claims = verify_tokens(request.identity_tokens, settings.identity_key, settings.identity_audience, now_ms)
     current = {request.owner} if request.owner else set()
-    for owner in {*current, *request.known_owners, *(fact.owner for fact in request.consents)}:
-        owner_kind(owner)
     owners = frozenset(current.union(one.owner for one in received if one.owner))
+    deciding = {fact.owner for fact in request.consents}
+    rules = settings.rules
+    objections = {name: rules.objection(name) for name in {*owners, *deciding, *request.known_owners}}
+    nobody = {name: reason for name, reason in objections.items() if reason}
+    for name in sorted(deciding & nobody.keys()):
+        raise PermissionDenied(f"consent of {name!r} is refused: {nobody[name]}")
     return Prepared(
         device_id=device_id,
         request=request,
@@ -85,7 +89,8 @@ def prepare(settings: ServerSettings, device_id: str, request: SyncRequest, form
         held=progress.checked(request.held),
         dropped=progress.checked(one.range for one in request.dropped),
         claims=claims,
-        owners=owners,
+        owners=owners - nobody.keys(),
+        nobody=nobody,
         mentioned=owners.union(request.known_owners, *((claim.sub, *claim.also) for claim in claims)),
     )
 
@@ -130,7 +135,7 @@ def sync_together(
                     device = replace(device, erased_at=None)
                     if one.claims or one.request.consents:
                         with turn.connection.begin_nested():
-                            people.prove(turn, device, one.claims)
+                            people.prove(turn, device, one.claims, settings.rules.limits)
                             decisions.extend(_decisions(turn, device, one.request))
                 taken.append((place, device, one))
             except InputError as error:
@@ -147,7 +152,8 @@ def _answer(
     """Events, progress, profiles and tasks of requests that are taken."""
     connection = turn.connection
     known = people.look_up(turn, frozenset[str]().union(*(one.mentioned for _, _, one in taken)))
-    speakers = people.speakers(turn, [(device, one.owners) for _, device, one in taken], known)
+    somebody = people.speakers(turn, [(device, one.owners) for _, device, one in taken], known)
+    speakers: list[Speakers] = [{**some, **one.nobody} for some, (_, _, one) in zip(somebody, taken, strict=True)]
     persons = {who.person_id for some in speakers for who in some.values() if isinstance(who, Owner)}
     allowed = consents.granted(connection, persons)
     batches = [

@@ -87,9 +87,29 @@ links = Table(
     "links",
     metadata,
     Column("first_id", Key, ForeignKey("owners.id"), primary_key=True),
-    Column("second_id", Key, ForeignKey("owners.id"), primary_key=True),
+    Column("second_id", Key, ForeignKey("owners.id"), primary_key=True, index=True),
     Column("device_id", String(128), nullable=False),  # which showed the token that says so
     Column("linked_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),  # why it joins nobody, empty where it may
+)
+
+separations = Table(  # "not the same person", until lifted
+    "separations",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("lifted_at", BigInteger),
+    Column("lifted_by", Text),
+    sqlite_autoincrement=True,
+)
+
+separated = Table(
+    "separated",
+    metadata,
+    Column("separation_id", Key, ForeignKey("separations.id"), primary_key=True),
+    Column("owner_id", Key, ForeignKey("owners.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("side", Integer, nullable=False),  # 0 or 1
 )
 
 proofs = Table(
