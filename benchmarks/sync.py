@@ -94,7 +94,7 @@ def phones_of(count: int, port: int, provider: Ed25519PrivateKey, first: int) ->
         claims = {"sub": login, "aud": AUDIENCE, "exp": int(time.time()) + 86_400}
         return jwt.encode(claims, provider, algorithm="EdDSA")
 
-    logins = [f"login:{first + number}" for number in range(count)]
+    logins = [f"login:n{first + number}" for number in range(count)]
     return [Phone(number, Connection("127.0.0.1", port), login, token(login)) for number, login in enumerate(logins)]
 
 

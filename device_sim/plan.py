@@ -38,11 +38,11 @@ class Household(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def login(self) -> str:
-        return f"{OwnerKind.LOGIN}:{self.household_id}"
+        return f"{OwnerKind.LOGIN}:household-{self.household_id}"
 
     @property
     def card(self) -> str:
-        return f"{OwnerKind.CARD}:{self.household_id}"
+        return f"{OwnerKind.CARD}:household-{self.household_id}"
 
 
 class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):

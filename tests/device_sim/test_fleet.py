@@ -134,7 +134,7 @@ def test_the_count_finds_what_is_lost_changed_or_doubled() -> None:
     good = {"a": OrderLine(0, 2, 20), "b": OrderLine(0, 1, 5)}
 
     def count(held: list[Event], lines: dict[str, OrderLine]):
-        profiles = {"login:h": Summary(orders={"o": lines})}
+        profiles = {plan.households[0].login: Summary(orders={"o": lines})}
         found = count_independently(created_of([event(0), event(1)]), held, plan, profiles)
         return found.lost, found.double_counted
 

@@ -203,7 +203,7 @@ class Course:
         kind = chance.choice(TYPES)
         owner = self._speaks_for(device)
         if chance.random() < 0.02:  # of somebody who is not proven here
-            owner = f"login:{person}"
+            owner = f"login:p{person}"
         ordered = kind in (EventType.PURCHASE, EventType.REFUND) and chance.random() < 0.6
         order = f"order-{owner.partition(':')[2]}-{chance.randrange(ORDERS_OF_A_PERSON)}" if ordered else None
         made = Made(
@@ -235,23 +235,23 @@ class Course:
         """Who uses a device now; a till is shown cards."""
         if device.role is DeviceRole.PHONE:
             return device.owner
-        return f"card:{self.chance.randrange(PEOPLE)}"
+        return f"card:c{self.chance.randrange(PEOPLE)}"
 
     def _change_user(self, device: Device) -> None:
         if device.role is DeviceRole.TILL:
             return
         if device.owner.startswith("login:") and self.chance.random() < 0.5:
-            device.use_as(f"anonymous:{self._uid()}")
+            device.use_as(f"anonymous:session-{self._uid()}")
             self.say("device", device.number, "is logged out")
             return
         home = device.number % PEOPLE
         person = PEOPLE - 1 - self.chance.randrange(3) if home >= PEOPLE - TABLETS else home
-        also = [f"card:{person}"] if self.chance.random() < 0.6 else []
+        also = [f"card:c{person}"] if self.chance.random() < 0.6 else []
         if self.chance.random() < 0.1:  # a card that a household shares
-            also.append(f"card:{self.chance.randrange(PEOPLE)}")
+            also.append(f"card:c{self.chance.randrange(PEOPLE)}")
         if device.owner.startswith("anonymous:") and self.chance.random() < 0.3:
             also.append(device.owner)
-        claim: Claim = (f"login:{person}", tuple(also))
+        claim: Claim = (f"login:p{person}", tuple(also))
         device.use_as(claim[0])
         device.claims = (*(one for one in device.claims if one[0] != claim[0]), claim)
         self.say("device", device.number, "is logged in as", *claim)
@@ -358,7 +358,7 @@ class Course:
 
     def _odd(self, device: Device) -> Sent:
         """An event that is not of the device's cache: nobody can read it, or its key is not the device's to use."""
-        made = Made(0, EventType.VIEW, device.owner or "card:0", "item", 1, 0, None, 0, 0, device.boot, 0)
+        made = Made(0, EventType.VIEW, device.owner or "card:c0", "item", 1, 0, None, 0, 0, device.boot, 0)
         what = self.chance.randrange(3)
         if what == 0:
             return Sent(made, None, encode(f"rubbish {self._uid()}", device.format))

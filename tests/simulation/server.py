@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contracts.codec import decode, encode
 from contracts.errors import InputError
-from contracts.identity import DeviceRole
+from contracts.identity import DeviceRole, OwnerKind
 from contracts.sync import EnrolRequest, EnrolResponse, SyncRequest, SyncResponse
 from sync_server.damaged import read_request
 from sync_server.enrolment import enrolling
@@ -63,6 +63,7 @@ class Server:
             database_url="sqlite:///none",  # each worker opens what the disk holds then
             secret_key=b"a secret of the simulation, 32 b",
             staff={"ada": Member(token_sha256=token_digest(STAFF_TOKEN), roles=frozenset({Role.INGEST}))},
+            identifier_limits=dict.fromkeys(OwnerKind, 1_000_000),  # the oracle joins whom links join
             identifier_keys={1: b"an identifier key of the sim, 32"},
             identity_key=_ISSUER.public_key().public_bytes_raw(),
             identity_audience=AUDIENCE,

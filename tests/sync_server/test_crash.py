@@ -86,7 +86,7 @@ def test_acknowledged_events_survive_twenty_kills(forked_server, request, tmp_pa
     try:
         chance, acknowledged = random.Random(4), threading.Semaphore(0)
         world = server.start()
-        travellers = [Traveller(world.phone(), f"login:{number}", chance, acknowledged) for number in range(PHONES)]
+        travellers = [Traveller(world.phone(), f"login:n{number}", chance, acknowledged) for number in range(PHONES)]
         for _ in range(KILLS):
             threads = travel(travellers, acknowledged, chance)
             server.kill()
@@ -110,7 +110,7 @@ def test_acknowledged_events_survive_a_kill_of_the_database(forked_server, tmp_p
     try:
         chance, acknowledged = random.Random(4), threading.Semaphore(0)
         world = server.start()
-        travellers = [Traveller(world.phone(), f"login:{number}", chance, acknowledged) for number in range(PHONES)]
+        travellers = [Traveller(world.phone(), f"login:n{number}", chance, acknowledged) for number in range(PHONES)]
         threads = travel(travellers, acknowledged, chance)
         postmaster = psutil.Process(database.get_pid())
         every = [postmaster, *postmaster.children(recursive=True)]

@@ -69,7 +69,7 @@ def end_under_load(server_process, *options: str) -> None:
     world = server_process.start(*options)
     phones = [world.phone() for _ in range(SENDERS)]
     for number, phone in enumerate(phones):
-        phone.log_in(f"login:{number}")
+        phone.log_in(f"login:n{number}")
     acknowledged, unanswered, enough = [], [], threading.Event()
     arguments = (acknowledged, unanswered, enough, SENDERS * BATCH * 5)
     senders = [threading.Thread(target=send_by, args=(world, phone, *arguments)) for phone in phones]
@@ -93,7 +93,7 @@ def test_workers_count_together_and_labels_come_from_fixed_lists(sqlite_process)
     world = sqlite_process.start(*WORKERS)
     phones = [world.phone() for _ in range(3)]
     for number, phone in enumerate(phones):
-        phone.log_in(f"login:{number}")
+        phone.log_in(f"login:n{number}")
         for _ in range(4):
             world.wire.http = httpx.Client(base_url=world.wire.http.base_url, timeout=30)  # perhaps another worker
             phone.sync(phone.event(occurred_at=world.clock.time_ms - 120_000), phone.event(owner="login:nobody"))

@@ -157,10 +157,10 @@ def test_an_answer_is_kept_until_profile_hour_or_bundle_change(shop):
     shop.publish(1)
     small = Recommendations(shop.world.store, shop.bundle, max_cached=2)
     till = shop.world.till()
-    facts = tuple(till.fact(Purpose.PERSONALIZATION, owner=f"card:{number}") for number in range(3))
-    till.sync(*(till.event(f"item-{number + 3}", owner=f"card:{number}") for number in range(3)), consents=facts)
+    facts = tuple(till.fact(Purpose.PERSONALIZATION, owner=f"card:n{number}") for number in range(3))
+    till.sync(*(till.event(f"item-{number + 3}", owner=f"card:n{number}") for number in range(3)), consents=facts)
 
-    def kept(owner="card:0"):
+    def kept(owner="card:n0"):
         small.answer(till.device_id, RecommendationRequest(owner=owner), ())
         return list(small._cached.values())
 
@@ -168,7 +168,7 @@ def test_an_answer_is_kept_until_profile_hour_or_bundle_change(shop):
     assert kept()[-1] is first
     till.sync(till.event("item-30", owner="card:1"))
     assert kept()[-1] is first
-    till.sync(till.event("item-30", owner="card:0"))
+    till.sync(till.event("item-30", owner="card:n0"))
     changed = kept()[-1]
     assert changed is not first
     shop.world.pass_hours(1)
@@ -229,15 +229,15 @@ def test_a_bundle_whose_model_does_not_work_still_says_what_is_popular(shop, wri
 def test_many_may_ask_at_once_while_a_bundle_is_published(shop):
     shop.publish(1)
     till = shop.world.till()
-    facts = tuple(till.fact(Purpose.PERSONALIZATION, owner=f"card:{number}") for number in range(8))
-    till.sync(*(till.event(f"item-{number + 1}", owner=f"card:{number}") for number in range(8)), consents=facts)
-    alone = [shop.ask(till, f"card:{number}") for number in range(8)]
+    facts = tuple(till.fact(Purpose.PERSONALIZATION, owner=f"card:n{number}") for number in range(8))
+    till.sync(*(till.event(f"item-{number + 1}", owner=f"card:n{number}") for number in range(8)), consents=facts)
+    alone = [shop.ask(till, f"card:n{number}") for number in range(8)]
     shop.publish(2)
     shop.recommendations = Recommendations(shop.world.store, shop.bundle)
     answers: list[RecommendationResponse] = []
 
     def ask(number):
-        answers.extend(shop.ask(till, f"card:{number}") for _ in range(3))
+        answers.extend(shop.ask(till, f"card:n{number}") for _ in range(3))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
