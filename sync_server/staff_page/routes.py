@@ -21,6 +21,7 @@ from sync_server.staff_page.session import COOKIE, LIFETIME_MS, Session, Session
 from sync_server.staff_page.views import HEADERS, page, to
 from sync_server.store import Store
 from sync_server.turn import Turn, take_turn
+from sync_server.unmerge import lift, unmerge
 from sync_server.wire import JSON, read_limited
 
 HOME = "/staff"
@@ -156,6 +157,37 @@ def _with_person(request: Request, session: Session, handle: str, do: Callable[[
         return do(turn, person)
 
 
+@post(f"{HOME}/people/{{handle:str}}/unmerge")
+async def unmerge_person(request: Request, handle: str) -> Response:
+    """Those that are ticked are somebody else than the others."""
+
+    def act(request: Request, session: Session, form: Form) -> Response:
+        def do(turn: Turn, person: Person) -> Response:
+            ticked = set(form.get("part", []))
+            unmerge(turn, session.actor, ticked, {one.handle for one in person.identifiers} - ticked)
+            return to(f"{HOME}/people/{handle}")
+
+        return _with_person(request, session, handle, do)
+
+    return await _act(request, act)
+
+
+@post(f"{HOME}/people/{{handle:str}}/lift")
+async def lift_separation(request: Request, handle: str) -> Response:
+    def act(request: Request, session: Session, form: Form) -> Response:
+        def do(turn: Turn, person: Person) -> Response:
+            shown = _one(form, "separation")
+            mine = {str(one.number): one.number for one in person.separations}
+            if shown not in mine:
+                raise UnknownError("this separation is not in force: load the person's page again")
+            lift(turn, session.actor, mine[shown])
+            return to(f"{HOME}/people/{handle}")
+
+        return _with_person(request, session, handle, do)
+
+    return await _act(request, act)
+
+
 @post(f"{HOME}/people/{{handle:str}}/export")
 async def export_person(request: Request, handle: str) -> Response:
     """All that is held, as a file for the person."""
@@ -199,6 +231,8 @@ STAFF_PAGE_ROUTES: tuple[Any, ...] = (
     log_out,
     look_up,
     show_person,
+    unmerge_person,
+    lift_separation,
     export_person,
     erase_person,
 )

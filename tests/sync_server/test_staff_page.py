@@ -105,6 +105,24 @@ def two_who_were_taken_for_one(http_world, name):
     return phone
 
 
+def test_what_is_ticked_is_somebody_else_until_that_is_lifted(tab, http_world):
+    two_who_were_taken_for_one(http_world, "apart")
+    log_in(tab)
+    look_up(tab, "login:apart")
+    rows = tab.locator("#identifiers tbody tr")
+    rows.filter(has_text="card").get_by_role("checkbox").first.check()
+    tab.get_by_role("button", name="Unmerge").click()
+    assert tab.locator("#separations tbody tr").count() == 1
+    assert rows.count() == 1
+    tab.locator("#separations a").click()
+    assert rows.count() == 1
+    assert noted(http_world)[-1][:2] == ("staff everything", "look_up")
+    assert "unmerge" in [action for _, action, _ in noted(http_world)[-4:]]
+    tab.get_by_role("button", name="Lift").click()
+    assert rows.count() == 2
+    assert tab.locator("#separations").count() == 0
+
+
 def test_a_person_is_exported_as_a_file_and_erased_once_that_is_typed(tab, http_world):
     two_who_were_taken_for_one(http_world, "leaving")
     log_in(tab)
@@ -133,8 +151,8 @@ def test_who_may_only_read_cannot_act(tab, http, http_world):
     handle = tab.url.rpartition("/")[2]
     http.post("/staff/session", data={"token": ONLY_READ})
     form_token = re.search('name="form_token" value="([0-9a-f]+)"', http.get("/staff").text)[1]
-    for act in ("export", "erase"):
-        sent = {"form_token": form_token, "confirmed": "erase"}
+    for act in ("unmerge", "lift", "export", "erase"):
+        sent = {"form_token": form_token, "confirmed": "erase", "part": handle}
         answer = http.post(f"/staff/people/{handle}/{act}", data=sent)
         assert answer.status_code == 403
         assert "lacks the role erase" in answer.text
