@@ -130,15 +130,16 @@ class EventCache:
             return tuple(recorded)
 
     def next_batch(self, limit: int = MAX_EVENTS) -> Batch:
-        """What to send next: of the oldest epoch that has something to say, the most important events first.
+        """What to send next, the most important events first: of the epoch that has the most important of all.
 
         The events count as sent from here on, whether or not the request reaches the server.
         """
         with self._database.transaction() as connection:
             epoch = connection.execute(
-                "SELECT min(epoch) FROM (SELECT epoch FROM events WHERE NOT settled"
-                " UNION SELECT epoch FROM dropped WHERE NOT reported UNION SELECT ?)",
-                (self.epoch,),
+                "SELECT epoch FROM (SELECT epoch, priority FROM events WHERE NOT settled"
+                " UNION ALL SELECT epoch, :last FROM dropped WHERE NOT reported UNION ALL SELECT :epoch, :last + 1)"
+                " ORDER BY priority, epoch LIMIT 1",
+                {"epoch": self.epoch, "last": len(SEND_ORDER)},
             ).fetchone()[0]
             rows: list[tuple[int, bytes]] = []
             total_bytes, resent = 0, 0

@@ -31,6 +31,7 @@ class Device:
     role: DeviceRole
     epoch: int  # the newest one issued
     owner_id: int | None  # the current owner, as last proven
+    changed_at: int  # the last sync that brought or changed anything, else when it enrolled
     revoked: bool = False
     synced_at: int | None = None  # milliseconds since 1970
     reported: tuple[int, int] | None = None  # at the last sync: the epoch, and the greatest number spoken of
@@ -76,18 +77,31 @@ def known(device: Device, key: EventKey | None, now_ms: int) -> Known:
     return Known(device.synced_at, now_ms) if key.seq > device.reported[1] else Known(0, device.synced_at)
 
 
-def seen(turn: Turn, users: Iterable[tuple[Device, int | None, tuple[int, int]]]) -> None:
-    """Note that devices synced, the owner who is using each, and the numbers that each spoke of (see `Device`)."""
+@dataclass(frozen=True)
+class Seen:
+    """What a sync leaves behind of its device."""
+
+    device: Device
+    owner_id: int | None  # who is using it
+    reported: tuple[int, int]  # the epoch, and the greatest number spoken of
+    profile_version: int | None  # of that owner's profile, as told by now
+    changed: bool  # whether the sync brought or changed anything
+
+
+def seen(turn: Turn, synced: Iterable[Seen]) -> None:
+    """Note that devices synced."""
     rows = [
         {
-            "device_id": device.device_id,
+            "device_id": one.device.device_id,
             "synced_at": turn.now_ms,
-            "owner_id": owner_id,
-            "erased_at": device.erased_at,
-            "reported_epoch": epoch,
-            "reported_seq": seq,
+            "owner_id": one.owner_id,
+            "erased_at": one.device.erased_at,
+            "reported_epoch": one.reported[0],
+            "reported_seq": one.reported[1],
+            "profile_version": one.profile_version,
+            "changed_at": turn.now_ms if one.changed else one.device.changed_at,
         }
-        for device, owner_id, (epoch, seq) in users
+        for one in synced
     ]
     update_rows(turn.connection, devices, sorted(rows, key=lambda row: row["device_id"]))
 
@@ -165,6 +179,7 @@ def device_of(row: Row) -> Device:
         role=DeviceRole(row.role),
         epoch=row.epoch,
         owner_id=row.owner_id,
+        changed_at=row.enrolled_at if row.changed_at is None else row.changed_at,
         revoked=row.revoked_at is not None,
         synced_at=row.synced_at,
         reported=None if row.reported_epoch is None else (row.reported_epoch, row.reported_seq),

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from contracts.errors import InputError
 from contracts.sync import SyncResponse, VerdictKind
-from sync_server import outbox
+from sync_server import consistency, outbox
 from sync_server.store import Store
 from sync_server.sync import Prepared
 
@@ -130,8 +130,11 @@ class _StoreCollector(Collector):
         with self._store.read() as connection:
             yield _gauge("pocketrec_store_bytes", "Size of the database.", store_bytes(connection))
             waiting = outbox.waiting(connection, self._store.now_ms())
+            told = consistency.of_everybody(connection, self._store.now_ms())
         yield _gauge("pocketrec_outbox_messages", "Messages that the broker has not acknowledged.", waiting.messages)
         yield _gauge("pocketrec_outbox_lag_seconds", "How long the oldest of them waits.", waiting.oldest_ms / 1000)
+        yield _gauge("pocketrec_profile_devices", "Devices that synced within a day and hold a profile.", told.devices)
+        yield _gauge("pocketrec_profile_consistency", "Share of them that hold it as it is now.", told.share)
 
 
 def store_bytes(connection: Connection) -> int:

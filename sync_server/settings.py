@@ -53,6 +53,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_decoded_bytes: Annotated[int, Meta(ge=1024)] = MAX_DECODED_BYTES
     retry_changed_s: Annotated[int, Meta(ge=1)] = 60  # come back after so long where something changed
     retry_idle_s: Annotated[int, Meta(ge=1)] = 900  # and after so long where nothing did
+    retry_longest_s: Annotated[int, Meta(ge=1)] = 4 * 3600  # growing to so long while nothing does
 
     @property
     def rules(self) -> IdentifierRules:

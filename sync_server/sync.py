@@ -22,10 +22,10 @@ from contracts.sync import (
     Verdict,
     VerdictKind,
 )
-from sync_server import consents, devices, people, profiles, progress, rounds
+from sync_server import consents, consistency, devices, people, profiles, progress, rounds
 from sync_server.bundles import newest_bundle
 from sync_server.consents import Allowed, Decision
-from sync_server.devices import Device
+from sync_server.devices import Device, Seen
 from sync_server.event_time import Known, fix_decision
 from sync_server.identity import verify_tokens
 from sync_server.ingest import Batch, ingest
@@ -170,19 +170,25 @@ def _answer(
     told = _profiles(turn, generation, batches, users, named)
     tasks = _tasks(turn, batches, users, allowed)
     epochs = [_next_epoch(turn, batch, found) for batch, found in zip(batches, verdicts, strict=True)]
-    devices.seen(
-        turn,
-        [
-            (device, user.id if user else None, _reported(device, one, newly))
-            for (_, device, one), user in zip(taken, users, strict=True)
-        ],
-    )
+    synced = [
+        Seen(
+            device=device,
+            owner_id=user.id if user else None,
+            reported=_reported(device, one, newly),
+            profile_version=delta.version if delta else one.request.profile_version if user else None,
+            changed=delta is not None or any(verdict.kind is VerdictKind.ACCEPTED for verdict in found),
+        )
+        for (_, device, one), user, delta, found in zip(taken, users, told, verdicts, strict=True)
+    ]
+    devices.seen(turn, synced)
+    waits = _waits(turn, settings, synced, users)
     newest = newest_bundle(Path(settings.repository))
     answers = []
-    for (_, device, one), found, profile, task, epoch in zip(taken, verdicts, told, tasks, epochs, strict=True):
+    for (_, device, one), found, profile, task, epoch, wait in zip(
+        taken, verdicts, told, tasks, epochs, waits, strict=True
+    ):
         present = settled[device.device_id, one.request.epoch]
         gaps = islice(missing(union([*present, *one.held])), MAX_GAPS)
-        changed = profile is not None or any(verdict.kind is VerdictKind.ACCEPTED for verdict in found)
         answers.append(
             SyncResponse(
                 verdicts=found,
@@ -196,10 +202,26 @@ def _answer(
                 else None,
                 task=task,
                 server_time=turn.now_ms,
-                retry_after_s=settings.retry_changed_s if changed else settings.retry_idle_s,
+                retry_after_s=wait,
             )
         )
     return answers
+
+
+def _waits(turn: Turn, settings: ServerSettings, synced: Sequence[Seen], users: Sequence[Owner | None]) -> list[int]:
+    """When each device should come back, in seconds; only for those to which nothing happened the store is asked."""
+    quiet = {user.person_id for one, user in zip(synced, users, strict=True) if user and not one.changed}
+    shares = consistency.of_people(turn.connection, quiet, turn.now_ms)
+    return [
+        settings.retry_changed_s
+        if one.changed
+        else consistency.retry_after_s(
+            settings,
+            turn.now_ms - one.device.changed_at,
+            shares[user.person_id].share if user and user.person_id in shares else 1.0,
+        )
+        for one, user in zip(synced, users, strict=True)
+    ]
 
 
 def _check_epoch(turn: Turn, device: Device, request: SyncRequest, generation: str) -> Device:

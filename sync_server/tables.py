@@ -51,7 +51,9 @@ devices = Table(
     Column("epoch", BigInteger, nullable=False),  # the newest one issued
     Column("enrolled_at", BigInteger, nullable=False),
     Column("synced_at", BigInteger),
-    Column("owner_id", Key),  # the current owner, once proven
+    Column("owner_id", Key, index=True),  # the current owner, once proven
+    Column("profile_version", BigInteger),  # of the current owner's profile, as last told
+    Column("changed_at", BigInteger),  # the last sync that brought or changed anything
     Column("revoked_at", BigInteger),
     Column("erased_at", BigInteger),  # whom it served was erased then, and it still holds what it knew of them
     Column("reported_epoch", BigInteger),  # of the last sync,

@@ -122,6 +122,40 @@ def test_the_least_important_and_oldest_is_given_up_first(tmp_path: Path) -> Non
     assert cache.dropped() == {EventType.IMPRESSION: 2, EventType.SEARCH: 1}
 
 
+@settings(max_examples=60, deadline=None)
+@given(kinds=st.lists(st.sampled_from(list(EventType)), min_size=1, max_size=30), capacity=st.integers(1, 10))
+def test_events_are_sent_in_the_contract_s_order_and_given_up_in_reverse(kinds: list, capacity: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(Path(folder) / "device.sqlite")
+        cache = EventCache(database, capacity)
+        cache.adopt("d", 1, "g")
+        left: list[tuple[int, int]] = []  # place in the order, seq
+        for seq, kind in enumerate(kinds):
+            cache.record([event(kind)])
+            left = sorted([*left, (SEND_ORDER.index(kind), seq)])
+            if len(left) > capacity:  # of the least important, the oldest
+                left.remove(min(one for one in left if one[0] == left[-1][0]))
+        assert [(SEND_ORDER.index(one.type), one.seq) for one in cache.next_batch().events] == left
+        assert cache.dropped() == Counter(kinds) - Counter(SEND_ORDER[place] for place, _ in left)
+        database.close()
+
+
+def test_a_purchase_of_a_new_epoch_does_not_wait_for_impressions_of_an_old_one(cache: EventCache) -> None:
+    cache.record([event(EventType.IMPRESSION, "old"), event(EventType.PURCHASE, "first")])
+    cache.adopt("d", 2, "g")
+    cache.record([event(EventType.PURCHASE, "second"), event(EventType.IMPRESSION, "new")])
+    sent = []
+    while cache.unsettled():
+        batch = cache.next_batch(limit=1)
+        sent += [one.item_id for one in batch.events]
+        cache.settle(batch, request_of(cache, batch), answer_of(batch, [VerdictKind.ACCEPTED]))
+    assert sent == ["first", "second", "old", "new"]
+
+
+def test_every_event_type_has_its_place_in_the_order() -> None:
+    assert sorted(SEND_ORDER) == sorted(EventType)
+
+
 def test_what_the_watermark_passes_is_forgotten_only_if_it_is_settled(tmp_path: Path) -> None:
     cache = EventCache(Database(tmp_path / "device.sqlite"), capacity=3)
     cache.adopt("d", 1, "g")

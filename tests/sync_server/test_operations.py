@@ -111,6 +111,7 @@ def test_workers_count_together_and_labels_come_from_fixed_lists(sqlite_process)
     assert (lags["60.0"], lags["600.0"]) == (0, 12)
     assert found["pocketrec_store_bytes"][()] > 10_000
     assert found["pocketrec_outbox_messages"][()] == found["pocketrec_outbox_lag_seconds"][()] == 0  # no broker
+    assert found["pocketrec_profile_devices"][()] >= 0 <= found["pocketrec_profile_consistency"][()] <= 1
     routes = {dict(labels)["route"] for labels in found["pocketrec_requests_total"]}
     known = {re.sub(r":\w+}", "}", route.path) for route in create_app(world.settings).routes}
     assert routes <= known | {UNROUTED}
