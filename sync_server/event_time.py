@@ -53,7 +53,8 @@ def fix_time(made: Event | Clocks, request: SyncRequest, now_ms: int, known: Kno
     round_trip_ms = _round_trip(request, now_ms)
     made_ms = now_ms - (round_trip_ms or 0) // 2 - ago
     if not same_boot or round_trip_ms is None or round_trip_ms > MAX_ROUND_TRIP_MS:
-        return min(max(made_ms, known.earliest), known.latest), True
+        # Within a boot it was surely not made later than that; a clone may have reported greater numbers since.
+        return min(max(made_ms, 0 if same_boot else known.earliest), known.latest), True
     return min(max(made_ms, 0), now_ms), False
 
 

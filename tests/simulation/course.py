@@ -8,18 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from operator import contains
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import select
 
 from contracts.codec import encode
 from contracts.consent import ConsentFact, Purpose
 from contracts.errors import InputError
 from contracts.events import EventType
 from contracts.identity import DeviceRole
-from sync_server import tables
 from tests.simulation import ledger
 from tests.simulation.devices import Claim, Device, Made, Parcel, Sent
 from tests.simulation.disk import Crash, Disk, Moment, Plan
@@ -32,6 +31,7 @@ PHONES, TILLS = 94, 10
 PEOPLE = 48  # who have a login; most have a card, some a second phone, and the last share tablets
 TABLETS = 8
 WORKERS = 2
+CHANGES = "SELECT changes FROM store"
 ROUNDS = 12
 ITEMS = tuple(f"item-{number}" for number in range(12))
 ORDERS_OF_A_PERSON = 2
@@ -90,7 +90,7 @@ class Course:
         self.devices = [device.copy(device.number) for device in beginning.devices]
         self.backups: dict[int, Device] = {}
         self.in_flight: list[Flight] = []
-        self.last_uid = 1000
+        self.last_uid = 100_000 if beginning.devices else 1_000  # unlike those of the first day
         self.alive: set[int] = set()  # what was created and neither given up nor lost with a device
         self.tally: Counter[str] = Counter()  # what happened, to see that everything does
         self._say = say
@@ -103,9 +103,12 @@ class Course:
                     self.say("round", number)
                     self._round()
                 self.quiet()
+                while self.server.publish(0):
+                    pass
                 store = self.server.store()
                 with store.read() as connection:
                     ledger.check(connection, store.keys, self.oracle, self.devices, self.alive)
+                    ledger.check_outbox(connection, self.server.broker.heard)
             finally:
                 self.server.stop()
 
@@ -135,6 +138,11 @@ class Course:
         while arriving:
             group, arriving = _each_device_once(arriving, chance.choice((1, 4, 12, 30)))
             self.clock.time_ms += chance.randrange(40_000)
+            if chance.random() < 0.25:  # the relay is publishing while this is committed
+                self.server.broker.meanwhile = partial(self._take, group, crashes=False)
+                if self.server.publish(chance.randrange(WORKERS)):
+                    continue
+                self.server.broker.meanwhile = None
             self._take(group, crashes=True)
 
     def quiet(self) -> None:
@@ -372,7 +380,8 @@ class Course:
     def _take(self, group: Sequence[Flight], crashes: bool) -> None:
         plan = self._plan() if crashes and self.chance.random() < 0.2 else None
         worker = self.chance.randrange(WORKERS)
-        before = self._changes(worker) if plan else 0
+        self.server.store(worker)  # opening it is a transaction of its own
+        before = self.disk.ask(CHANGES) if plan else 0
         good = [one for one in group if one.whole and one.believed]
         self.say("worker", worker, "takes", *((one.parcel.number, one.parcel.attempt) for one in group))
         if plan:
@@ -383,7 +392,7 @@ class Course:
             assert plan is not None
             self.tally[f"crash {plan.moment.value}"] += 1
             self.server.stop()
-            committed = self._changes(worker) > before
+            committed = self.disk.ask(CHANGES) > before
             self.say("crash", plan, "committed" if committed else "not committed")
             if plan.moment is not Moment.IN_COMMIT:
                 assert committed is (plan.moment is Moment.AFTER_COMMIT), "a commit is there once it was made"
@@ -427,10 +436,6 @@ class Course:
     def _plan(self) -> Plan:
         statement = self.chance.randrange(60)
         return Plan(self.chance.choice((Moment.STATEMENT, *Moment)), self.chance.random() < 0.7, statement)
-
-    def _changes(self, worker: int) -> int:
-        with self.server.store(worker).read() as connection:
-            return int(connection.execute(select(tables.store.c.changes)).scalar_one())
 
     def _uid(self) -> int:
         self.last_uid += 1

@@ -13,6 +13,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -56,7 +57,7 @@ class Disk:
             content: of the first life: a folder with a store.
             randomness: decides which blocks of a torn commit are written.
         """
-        self._folder = folder
+        self.folder = folder
         self._randomness = randomness
         self._copies = 0
         self._plan: Plan | None = None
@@ -75,6 +76,12 @@ class Disk:
     @property
     def url(self) -> str:
         return f"sqlite:///{self.life / DATABASE}"
+
+    def ask(self, sql: str, *parameters: Any) -> Any:
+        """The first value of the first row that the files answer with, None without a row; past the server."""
+        with closing(sqlite3.connect(self.life / DATABASE)) as connection:
+            row = connection.execute(sql, parameters).fetchone()
+        return row and row[0]
 
     def arm(self, plan: Plan) -> None:
         """Have the next transaction die."""
@@ -131,22 +138,31 @@ class Disk:
         raise Crash(plan.moment.value)
 
     def _tear(self, before: Path, left: Path) -> None:
-        """Take back some of the blocks that a commit wrote into the log."""
+        """Take back some of the blocks that a commit wrote into the log, or none.
+
+        What is in the blocks, and so how many there are, is random in every run: here alone that is looked at, and
+        neither the draws nor whether anything is lost depend on it.
+        """
+        own = random.Random(self._randomness.random())
+        if own.random() < 0.3:
+            return
         if (before / DATABASE).read_bytes() != (left / DATABASE).read_bytes():
             return  # the log was copied into the database, which happens once it is synced
         old = (before / LOG).read_bytes() if (before / LOG).exists() else b""
         log = bytearray((left / LOG).read_bytes())
-        for start in range(0, len(log), BLOCK_BYTES):
-            block = slice(start, start + BLOCK_BYTES)
-            earlier = old[block].ljust(len(log[block]), b"\0")
-            if log[block] != earlier and self._randomness.random() < 0.1:
-                log[block] = earlier
+        blocks = [slice(start, start + BLOCK_BYTES) for start in range(0, len(log), BLOCK_BYTES)]
+        earlier = [old[block].ljust(len(log[block]), b"\0") for block in blocks]
+        written = [place for place, block in enumerate(blocks) if log[block] != earlier[place]]
+        certain = own.choice(written)
+        for place in written:
+            if place == certain or own.random() < 0.1:
+                log[blocks[place]] = earlier[place]
         (left / LOG).write_bytes(log)
 
     def _copy(self, source: Path) -> Path:
         """Database and log; the index of the log is memory, and dies with its processes."""
         self._copies += 1
-        target = self._folder / f"copy-{self._copies}"
+        target = self.folder / f"copy-{self._copies}"
         target.mkdir()
         for name in (DATABASE, LOG):
             if (source / name).exists():

@@ -6,7 +6,7 @@ they mean.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -73,6 +73,20 @@ def check(
             _check_held(device, oracle, taken)
 
 
+def check_outbox(connection: Connection, heard: Sequence[int]) -> None:
+    """Every message that was committed has gone outward, those of a person in their order the first time that they did.
+
+    Raises:
+        AssertionError: where one has not.
+    """
+    handles = {row.id: row.handle for row in connection.execute(select(tables.outbox))}
+    assert set(heard) == handles.keys(), f"messages {handles.keys() ^ set(heard)} were never told, or never happened"
+    by_handle: dict[str, list[int]] = defaultdict(list)
+    for number in dict.fromkeys(heard):
+        by_handle[handles[number]].append(number)
+    assert all(numbers == sorted(numbers) for numbers in by_handle.values()), "messages out of order"
+
+
 def add_up(events: Iterable[Counted]) -> Sums:
     """The sums of distinct events."""
     items: dict[str, Any] = {}
@@ -111,7 +125,7 @@ def _check_events(connection: Connection, oracle: Oracle, names: Mapping[int, st
         if row.verdict != VerdictKind.ACCEPTED:
             continue
         assert names[row.owner_id] == one.made.owner, f"owner of {key}"
-        assert row.profiled in one.profiled, f"whether {key} entered the profile"
+        assert row.profiled in one.profiled, f"whether {one.made} entered the profile: {one.profiled}"
         assert row.uncertain is (one.error_ms is None), f"certainty of {key}"
         if one.error_ms is not None:
             assert abs(row.occurred_ms - one.made.true_ms) <= one.error_ms, f"time of {key}"

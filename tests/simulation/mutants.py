@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from contracts.events import EventKey
-from sync_server import sql_store, sync
+from sync_server import outbox, sql_store, sync, tables
 from sync_server.received import Received
 from sync_server.sql_store import SqlStore
 
@@ -67,6 +67,22 @@ def commits_not_synced() -> None:
     sql_store._prepare_sqlite = unsynced
 
 
+def outbox_skipping_late_commits() -> None:
+    """The relay marks all that is there, also what was committed while it was publishing."""
+    mark = outbox.mark_published
+
+    def all_published(connection: Connection, through: int) -> None:
+        mark(connection, connection.execute(select(func.max(tables.outbox.c.id))).scalar_one())
+
+    outbox.mark_published = all_published
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (epoch_left_out_of_the_key, verdict_before_commit, commits_not_synced)
+    one.__name__: one
+    for one in (
+        epoch_left_out_of_the_key,
+        verdict_before_commit,
+        outbox_skipping_late_commits,
+        commits_not_synced,
+    )
 }

@@ -4,7 +4,8 @@ Only this file knows how the server is called. A request goes through the same s
 and HTTP aside: decompressed, decoded, prepared, and taken together with others in one transaction.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from contracts.identity import DeviceRole, OwnerKind
 from contracts.sync import EnrolRequest, EnrolResponse, SyncRequest, SyncResponse
 from sync_server.damaged import read_request
 from sync_server.enrolment import enrolling
+from sync_server.erasure_journal import ErasureJournal
+from sync_server.recovery import make_ready
+from sync_server.relay import Relay
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import SqlStore, open_store
 from sync_server.staff import Member, Role, token_digest
@@ -54,6 +58,24 @@ class SetClock:
         return self.time_ms
 
 
+class Broker:
+    """Keeps the numbers of the messages that the relay publishes, as they come; something may happen meanwhile."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        self.meanwhile: Callable[[], None] | None = None
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def publish(self, body: bytes, handle: str, message_id: str) -> None:
+        self.heard.append(int(message_id.rpartition("-")[2]))
+        if self.meanwhile:
+            happening, self.meanwhile = self.meanwhile, None
+            happening()
+
+
 class Server:
     """Several workers; each has the store open by itself, as processes have."""
 
@@ -67,16 +89,20 @@ class Server:
             identifier_keys={1: b"an identifier key of the sim, 32"},
             identity_key=_ISSUER.public_key().public_bytes_raw(),
             identity_audience=AUDIENCE,
-            erasure_journal=str(Path(disk.life).parent / "erasures"),
-            repository=str(Path(disk.life).parent / "no repository"),
+            erasure_journal=str(disk.folder / "erasures"),
+            repository=str(disk.folder / "no repository"),
         )
+        self.journal = ErasureJournal(Path(self.settings.erasure_journal))
+        self.broker = Broker()
         self._stores: list[SqlStore | None] = [None] * workers
 
     def store(self, worker: int = 0) -> SqlStore:
         """A worker's own, opened when the worker has something to do."""
         store = self._stores[worker]
         if store is None:
-            store = self._stores[worker] = open_store(self.disk.url, self.clock, self.settings.keys)
+            store = open_store(self.disk.url, self.clock, self.settings.keys, publishes=True)
+            make_ready(store, self.journal)
+            self._stores[worker] = store
         return store
 
     def stop(self, *workers: int) -> None:
@@ -90,6 +116,10 @@ class Server:
         token = None if role is DeviceRole.PHONE else STAFF_TOKEN
         wanted = EnrolRequest(public_key=public_key, role=role, staff_token=token)
         return enrolling(self.store(worker), self.settings)(wanted, "192.0.2.1")
+
+    def publish(self, worker: int) -> int:
+        """One step of the relay; returns how many messages it took to the broker."""
+        return asyncio.run(Relay(self.store(worker), lambda: self.broker, kept_days=28).step(self.broker))
 
     def take(self, letters: Sequence[Letter], worker: int) -> list[tuple[bytes, str] | InputError]:
         """Answers as bytes with their format; requests that cannot be read are refused before the transaction."""
