@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SEEDS = 1000  # what one test run aims at
 SECONDS = 280  # no run begins later: a slow machine tries fewer seeds
 PROCESSES = 2
-MUTANT_SEEDS = 40  # how many each mutant may need at most; see the figures in docs/results.md
+MUTANT_SEEDS = 40  # how many each mutant may need at most; each has needed one
 REHEARSED = (  # what must have happened in many runs, or they would prove nothing
     "accepted event",
     "answer with gaps",
