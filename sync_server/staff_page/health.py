@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from sync_server import outbox
+from sync_server import consistency, outbox
+from sync_server.consistency import Consistency
 from sync_server.outbox import Waiting
 from sync_server.tables import QUARANTINED, devices, dropped_ranges, events, quarantine, settled_ranges
 
@@ -16,6 +17,7 @@ class Health:
     """Attributes:
     devices: enrolled.
     seen: of these, those that synced within the last day.
+    agreement: of the seen devices that hold a profile, how many hold it as it is now.
     missing: events that devices have numbered below what has arrived, and that have not arrived: held back, or lost.
     dropped: events that devices had to give up, told within the last day.
     quarantined: events set aside within the last day, with a readable key or without.
@@ -24,6 +26,7 @@ class Health:
 
     devices: int
     seen: int
+    agreement: Consistency
     missing: int
     dropped: int
     quarantined: int
@@ -46,6 +49,7 @@ def health(connection: Connection, now_ms: int) -> Health:
     return Health(
         devices=number(select(func.count()).select_from(devices)),
         seen=number(select(func.count()).select_from(devices).where(devices.c.synced_at > yesterday)),
+        agreement=consistency.of_everybody(connection, now_ms),
         missing=number(select(func.sum(lives.c.missing))),
         dropped=number(select(given_up).where(dropped_ranges.c.received_at > yesterday)),
         quarantined=number(keyed.where(events.c.received_at > yesterday)) + number(keyless),

@@ -35,9 +35,12 @@ def noted(world):
         store.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """The browser that `make setup` unpacks, or the system's; its libraries and a font are its own."""
+    """The browser that `make setup` unpacks, or the system's; its libraries and a font are its own.
+
+    It ends with these tests: while the driver's event loop stands, no other test of the process could run one.
+    """
     from playwright.sync_api import sync_playwright
 
     folder = Path(sys.prefix) / "chromium"
@@ -174,11 +177,11 @@ def test_the_fleets_health_counts_what_devices_did(tab, http_world):
     def figure(name):
         return int(tab.locator(f"#{name}").inner_text().split()[0])
 
-    before = {name: figure(name) for name in ("seen", "missing", "quarantined")}
+    before = {name: figure(name) for name in ("seen", "agreement", "missing", "quarantined")}
     phone = http_world.phone()
     phone.log_in("login:of the health", purposes=(Purpose.ANALYTICS,))
     phone.seq += 3  # these never come
-    phone.sync(phone.event(type="no type that is known"))
+    phone.sync(phone.event(type="no type that is known"), owner=phone.owner)
     tab.reload()
     after = {name: figure(name) for name in before}
     assert after == {
