@@ -186,6 +186,7 @@ def test_the_fleets_health_counts_what_devices_did(tab, http_world):
     after = {name: figure(name) for name in before}
     assert after == {
         "seen": before["seen"] + 1,
+        "agreement": before["agreement"] + 1,
         "missing": before["missing"] + 3,
         "quarantined": before["quarantined"] + 1,
     }
