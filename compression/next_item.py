@@ -5,7 +5,7 @@ the whole catalogue.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -39,6 +39,11 @@ class NextItemDistillation:
     hidden_tokens: float = 0.1
     quantize_from: float = 0.5  # share of the steps after which the table is trained on its grid
     sparsity: float = 0.0  # of the encoders' dense weights at the end
+
+    def slower(self, times: float) -> "NextItemDistillation":
+        """The same at lower rates, for a model that is good already: on its grid from the start, no longer pruned."""
+        rate, matrix_rate = self.rate / times, self.matrix_rate / times
+        return replace(self, rate=rate, matrix_rate=matrix_rate, quantize_from=0.0, sparsity=0.0)
 
 
 def initial_table(labels: NextItemLabels, width: int) -> np.ndarray:

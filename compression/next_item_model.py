@@ -22,7 +22,7 @@ from training.sequence.soft_labels import load_next_item_labels, make_next_item_
 from training.sequence.train import first_takes, load_next_item_teacher
 from training.sequence.transitions import Transitions
 
-GENTLE = 0.1  # of the learning rate, where a finished model goes on
+SLOWER = 10  # than distillation, where a finished model goes on
 
 
 def compress_next_item(
@@ -114,7 +114,7 @@ def warm_start_next_item(
     )
     if model.successors is not None:
         model.successors = model.successors.recounted(Transitions.of(sequences))
-    gentle = replace(recipe, epochs=1, rate=GENTLE * recipe.rate, quantize_from=0.0, sparsity=0.0)
+    gentle = replace(recipe.slower(SLOWER), epochs=1)
     with zeros_kept(model):
         distil_next_item(
             model, sequences, labels, gentle, seed, lambda done, total: progress("warm start", done, total)

@@ -75,7 +75,7 @@ def _next_items(bench: Bench, prepared: Prepared, train_folder: Path) -> tuple[i
     from training.sequence.train import first_takes
 
     labels, sequences = load_next_item_labels(train_folder), first_takes(prepared, TRAIN)
-    gentle = NextItemDistillation(rate=NextItemDistillation.rate / SLOWER, quantize_from=0.0, sparsity=0.0)
+    gentle = NextItemDistillation().slower(SLOWER)
 
     def train(model: "DeviceModel", epochs: int, advance: Callable[[int, int], None]) -> None:
         distil_next_item(model, sequences, labels, replace(gentle, epochs=epochs), bench.seed, advance)

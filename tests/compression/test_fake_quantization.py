@@ -75,7 +75,7 @@ def test_a_training_moves_clusters_and_stores_what_it_saw(distilled) -> None:
         np.zeros(ITEMS + 1, np.float32),
     )
     recipe = Recipe(pruned=50, clusters=16, aware=True, dense="int4", table="int4")
-    gentle = NextItemDistillation(epochs=3, positions=64, rate=1e-2, quantize_from=0.0)
+    gentle = NextItemDistillation(epochs=3, positions=64, matrix_rate=3e-2, rate=1e-2, quantize_from=0.0)
     begun, seen = [], []
 
     def kernel(model: DeviceModel) -> np.ndarray:
