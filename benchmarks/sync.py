@@ -21,13 +21,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import jwt
 import msgspec
 import numpy as np
 import psutil
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sync_load import Connection, Load, Phone, send_all
 
+from device_sim.identity_provider import ISSUER, IdentityProvider
 from sync_server.settings import ServerSettings
 
 AUDIENCE = "benchmark"
@@ -41,12 +40,13 @@ SEED = 7
 class Server:
     """A server process; `memory` is the largest resident size of any of its workers so far, in bytes."""
 
-    def __init__(self, folder: Path, database_url: str, key: bytes, workers: int) -> None:
+    def __init__(self, folder: Path, database_url: str, jwks: dict, workers: int) -> None:
         settings = ServerSettings(
             database_url=database_url,
             secret_key=os.urandom(32),
             identifier_keys={1: os.urandom(32)},
-            identity_key=key,
+            identity_issuer=ISSUER,
+            identity_keys=jwks,
             identity_audience=AUDIENCE,
             erasure_journal=str(folder / "erasures"),
             repository=str(folder / "repository"),
@@ -89,13 +89,10 @@ def database(kind: str, folder: Path, stack: ExitStack) -> str:
     return server.get_uri()
 
 
-def phones_of(count: int, port: int, provider: Ed25519PrivateKey, first: int) -> list[Phone]:
-    def token(login: str) -> str:
-        claims = {"sub": login, "aud": AUDIENCE, "exp": int(time.time()) + 86_400}
-        return jwt.encode(claims, provider, algorithm="EdDSA")
-
+def phones_of(count: int, port: int, provider: IdentityProvider, first: int) -> list[Phone]:
     logins = [f"login:n{first + number}" for number in range(count)]
-    return [Phone(number, Connection("127.0.0.1", port), login, token(login)) for number, login in enumerate(logins)]
+    tokens = [provider.token(login) for login in logins]
+    return [Phone(number, Connection("127.0.0.1", port), logins[number], tokens[number]) for number in range(count)]
 
 
 async def measure(phones: list[Phone], batches: int, size: int, pause: float = 0.0) -> Load:
@@ -174,9 +171,9 @@ def bare(database_url: str) -> float:
 
 def run(kind: str, stored: int, workers: int, scale: float) -> dict:
     with tempfile.TemporaryDirectory(prefix="pocketrec-benchmark-") as folder, ExitStack() as stack:
-        provider = Ed25519PrivateKey.generate()
+        provider = IdentityProvider(AUDIENCE, lambda: 1000 * int(time.time() + 86_400))
         url = database(kind, Path(folder), stack)
-        server = Server(Path(folder), url, provider.public_key().public_bytes_raw(), workers)
+        server = Server(Path(folder), url, provider.jwks, workers)
         stack.callback(server.stop)
         if stored:
             fill(url, stored)

@@ -1,14 +1,11 @@
-"""Who an event belongs to: owners, and the claims that prove them.
+"""Who an event belongs to: owners.
 
 An owner is written `kind:value`: `login:4f1c...`, `card:9a20...`, `anonymous:<session>`. A device owns nothing.
 """
 
 from enum import StrEnum
 
-import msgspec
-
 from contracts.errors import WireError
-from contracts.events import Identity
 
 
 class OwnerKind(StrEnum):
@@ -25,15 +22,6 @@ class DeviceRole(StrEnum):
 
     PHONE = "phone"
     TILL = "till"
-
-
-class IdentityClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """The claims of an identity provider's token (RFC 7519), signed with Ed25519 (RFC 8037)."""
-
-    sub: Identity  # the owner that is proven
-    aud: str
-    exp: int  # seconds since 1970
-    also: tuple[Identity, ...] = ()  # further owners of the same person, such as the loyalty card of this login
 
 
 def owner_kind(owner: str) -> OwnerKind:

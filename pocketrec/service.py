@@ -1,6 +1,7 @@
 """The sync server of a run: where its data lie and whom it trusts."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -33,7 +34,7 @@ def server_settings(
     run: RunDirectory,
     project: Project,
     folder: Path,
-    identity_key: bytes | None = None,
+    identity: tuple[str, dict[str, Any] | None] | None = None,
     clock_file: Path | None = None,
     repository: Path | None = None,
     database_url: str | None = None,
@@ -45,20 +46,22 @@ def server_settings(
         run: its repository and secrets.
         folder: where a SQLite database lies; made where missing.
         project: the identity tokens' audience is its name.
-        identity_key: raw Ed25519 public key [32 bytes] of the identity provider; by default the run's own is trusted,
-            whose tokens only the holder of the run's secrets can make.
+        identity: issuer of the shop's OpenID Connect provider, and its JWKS where that is not to be discovered; by
+            default the run's own is trusted, whose tokens only the holder of the run's secrets can make.
         clock_file: what the server reads the time from, instead of the machine's clock.
         repository: that it hands out; by default the run's.
         database_url: of another database than SQLite in that folder.
         erasure_journal: another file than the one in that folder.
     """
     folder.mkdir(exist_ok=True)
+    issuer, keys = identity or _own_identity(run)
     settings = ServerSettings(
         database_url=database_url or f"sqlite:///{(folder / DATABASE).resolve()}",
         secret_key=run.secret(SERVER_KEY, SERVER_KEY_BYTES),
         staff={"run": Member(token_sha256=token_digest(staff_token(run)), roles=frozenset(Role))},
         identifier_keys={1: run.secret(IDENTIFIER_KEY, IDENTIFIER_KEY_BYTES)},
-        identity_key=identity_key or _public_half(own_identity_key(run)),
+        identity_issuer=issuer,
+        identity_keys=keys,
         identity_audience=project.project.name,
         erasure_journal=erasure_journal or str((folder / ERASURE_JOURNAL).resolve()),
         repository=str((repository or run.repository).resolve()),
@@ -87,9 +90,9 @@ def tls_of(section: Server, folder: Path) -> Tls:
     return TlsFiles(certificate=str(folder / section.certificate), key=str(folder / section.key))
 
 
-def _public_half(private_key: bytes) -> bytes:
+def _own_identity(run: RunDirectory) -> tuple[str, dict[str, Any]]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    key = Ed25519PrivateKey.from_private_bytes(private_key)
-    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    from device_sim.identity_provider import ISSUER, jwks_of
+
+    return ISSUER, jwks_of(Ed25519PrivateKey.from_private_bytes(own_identity_key(run)))

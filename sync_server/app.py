@@ -26,6 +26,7 @@ from sync_server.enrolment import NotAttested, enrolling
 from sync_server.enrolment_routes import ENROLMENT_ROUTES
 from sync_server.erasure_journal import ErasureJournal
 from sync_server.group_commit import GroupCommit
+from sync_server.identity_keys import UnknownKeyError
 from sync_server.metrics import Metrics
 from sync_server.observed import InFlight
 from sync_server.operation_routes import OPERATION_ROUTES
@@ -82,14 +83,20 @@ def create_app(settings: ServerSettings) -> Litestar:
         state.rates.events(device.device_id, device.role, len(wanted.events))
         return prepare(settings, device.device_id, wanted, body.format, state.store.now_ms())
 
+    async def read(request: Request, body: Body) -> Prepared:
+        # A thread costs a small request more than its work; a large one would keep all others waiting.
+        if len(body.sent) > LARGE_BODY_BYTES:
+            return await asyncio.to_thread(read_sync, request, body)
+        return read_sync(request, body)
+
     @post("/v1/sync")
     async def sync_device(request: Request) -> Response:
         body = await read_body(request, settings.max_body_bytes)
-        # A thread costs a small request more than its work; a large one would keep all others waiting.
-        if len(body.sent) > LARGE_BODY_BYTES:
-            prepared = await asyncio.to_thread(read_sync, request, body)
-        else:
-            prepared = read_sync(request, body)
+        try:
+            prepared = await read(request, body)
+        except UnknownKeyError:
+            await asyncio.to_thread(settings.issuer.keys.refresh)
+            prepared = await read(request, body)
         found: SyncResponse = await request.app.state.turns.sync(prepared)
         return challenged(request, answer(found, request, body.format))
 

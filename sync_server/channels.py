@@ -6,11 +6,10 @@ from typing import TypeVar
 from litestar import Request, Response, post
 
 from contracts.codec import decode
-from contracts.identity import IdentityClaims
 from contracts.profile import ProfileRequest
 from contracts.recommendations import RecommendationRequest
 from sync_server.figures import profile_of
-from sync_server.identity import verify_tokens
+from sync_server.identity import Proof
 from sync_server.signed import challenged, signer
 from sync_server.wire import Body, answer, read_body
 
@@ -41,13 +40,13 @@ async def tell_profile(request: Request) -> Response:
     return await asyncio.to_thread(work)
 
 
-def _asked(request: Request, body: Body, type_: type[Asked]) -> tuple[str, Asked, tuple[IdentityClaims, ...]]:
+def _asked(request: Request, body: Body, type_: type[Asked]) -> tuple[str, Asked, tuple[Proof, ...]]:
     """Who asks, what, and the proofs that came with it."""
     settings = request.app.state.settings
     device = signer(request, body)
     wanted = decode(body.decoded(settings.max_decoded_bytes), type_, body.format)
     now_ms = request.app.state.store.now_ms()
-    claims = verify_tokens(wanted.identity_tokens, settings.identity_key, settings.identity_audience, now_ms)
+    claims = settings.issuer.verify_fetching(wanted.identity_tokens, now_ms)
     return device.device_id, wanted, claims
 
 

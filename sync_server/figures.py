@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from contracts.affinities import category_affinities, price_affinities
 from contracts.consent import Purpose
-from contracts.identity import IdentityClaims
 from contracts.profile import ProfileFigures, ProfileRequest, ProfileResponse
 from contracts.rfm import rfm_of
 from contracts.summary import HOUR_MS, Summary
@@ -12,12 +11,13 @@ from contracts.windows import HourCounts, window_counts
 from export.inference.recommender import Recommender
 from sync_server import consents, devices, hour_counts, profiles
 from sync_server.active_bundle import ActiveBundle
+from sync_server.identity import Proof
 from sync_server.store import Store
 from sync_server.subjects import subject
 
 
 def profile_of(
-    store: Store, bundle: ActiveBundle, device_id: str, request: ProfileRequest, claims: Iterable[IdentityClaims]
+    store: Store, bundle: ActiveBundle, device_id: str, request: ProfileRequest, claims: Iterable[Proof]
 ) -> ProfileResponse:
     """A person's figures over all their owners.
 

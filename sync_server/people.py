@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from contracts.identity import DeviceRole, IdentityClaims, OwnerKind, owner_kind
+from contracts.identity import DeviceRole, OwnerKind, owner_kind
 from sync_server import links
 from sync_server.bulk import insert_rows, rows_at, update_rows
 from sync_server.devices import Device
 from sync_server.event_time import Known
 from sync_server.identifiers import IdentifierKeys
+from sync_server.identity import Proof
 from sync_server.tables import owners, proofs, tombstones
 from sync_server.turn import Turn
 
@@ -126,7 +127,7 @@ def person_of(connection: Connection, handle: str) -> int | None:
     return person
 
 
-def prove(turn: Turn, device: Device, proven: Iterable[IdentityClaims], limits: Mapping[OwnerKind, int]) -> None:
+def prove(turn: Turn, device: Device, proven: Iterable[Proof], limits: Mapping[OwnerKind, int]) -> None:
     """Note that tokens were seen from a device: it may speak for the owners they name, who are one person.
 
     Args:
@@ -181,7 +182,7 @@ def speakers(turn: Turn, asked: Sequence[tuple[Device, Collection[str]]], known:
 
 
 def readable(
-    connection: Connection, keys: IdentifierKeys, device: Device, name: str, claims: Iterable[IdentityClaims]
+    connection: Connection, keys: IdentifierKeys, device: Device, name: str, claims: Iterable[Proof]
 ) -> tuple[Owner | None, str]:
     """Whom a device may be told about, where nothing is written.
 

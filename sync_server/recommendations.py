@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 
 from contracts.consent import Purpose
 from contracts.errors import PermissionDenied
-from contracts.identity import IdentityClaims
 from contracts.recommendations import Fallback, RecommendationRequest, RecommendationResponse
 from contracts.summary import HOUR_MS
 from export.inference.context import DEVICE_CLASS
@@ -18,6 +17,7 @@ from export.inference.recommender import Recommendation, Recommender
 from sync_server import devices, profiles
 from sync_server.active_bundle import ActiveBundle
 from sync_server.devices import Device
+from sync_server.identity import Proof
 from sync_server.store import Store
 from sync_server.subjects import Subject, subject
 
@@ -43,9 +43,7 @@ class Recommendations:
         self._lock = threading.Lock()
         self._model = threading.Lock()  # an interpreter runs one call at a time
 
-    def answer(
-        self, device_id: str, request: RecommendationRequest, claims: Iterable[IdentityClaims]
-    ) -> RecommendationResponse:
+    def answer(self, device_id: str, request: RecommendationRequest, claims: Iterable[Proof]) -> RecommendationResponse:
         """What a device is to show now; to be called outside of the event loop.
 
         Args:
@@ -80,7 +78,7 @@ class Recommendations:
         return _response(found, request, bundle, who.version)
 
     def _who(
-        self, connection: Connection, device: Device, request: RecommendationRequest, claims: Iterable[IdentityClaims]
+        self, connection: Connection, device: Device, request: RecommendationRequest, claims: Iterable[Proof]
     ) -> Subject | Fallback:
         """Whose profile may be used, or why none."""
         if request.owner is None:

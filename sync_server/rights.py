@@ -9,7 +9,6 @@ from contracts.codec import decode
 from contracts.errors import UnknownError
 from contracts.people import Forgotten, PersonExport, PersonRequest
 from sync_server import devices, erasure, people, person_export
-from sync_server.identity import verify_tokens
 from sync_server.signed import challenged, signer
 from sync_server.staff import Role, require
 from sync_server.turn import Turn, take_turn
@@ -40,7 +39,7 @@ async def _by_person(request: Request, act: Act) -> Response:
         device_id = devices.find(state.store, signer(request, body).device_id).device_id
         wanted = decode(body.decoded(state.settings.max_decoded_bytes), PersonRequest, body.format)
         settings, now_ms = state.settings, state.store.now_ms()
-        (claims,) = verify_tokens([wanted.identity_token], settings.identity_key, settings.identity_audience, now_ms)
+        (claims,) = settings.issuer.verify_fetching([wanted.identity_token], now_ms)
         with take_turn(state.store) as turn:
             owner = people.look_up(turn, [claims.sub]).get(claims.sub)
             if owner is None:

@@ -1,10 +1,11 @@
 """What an operator decides about a server."""
 
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from contracts.errors import ConfigError
 from contracts.identity import OwnerKind
@@ -12,6 +13,8 @@ from contracts.sync import MAX_BODY_BYTES, MAX_DECODED_BYTES
 from sync_server.clock import Clock, FileClock, SystemClock
 from sync_server.identifier_rules import IdentifierRules
 from sync_server.identifiers import MIN_KEY_BYTES, IdentifierKeys
+from sync_server.identity import Issuer
+from sync_server.identity_keys import IdentityKeys
 from sync_server.rates import Rate
 from sync_server.staff import Member
 from sync_server.tls import Tls
@@ -19,7 +22,7 @@ from sync_server.tls import Tls
 KeyVersion = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Settings of one server; the JSON file of `python -m sync_server` has the same keys, bytes in base64."""
 
     database_url: str  # SQLAlchemy's, for instance sqlite:////var/lib/pocketrec/sync.sqlite
@@ -29,8 +32,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ]
     placeholders: dict[OwnerKind, list[str]] = {}  # values that stand for nobody, beside those of `identifier_rules`
     identifier_limits: dict[OwnerKind, Annotated[int, Meta(ge=1)]] = {}  # of one person; see `identifier_rules.LIMITS`
-    identity_key: Annotated[bytes, Meta(min_length=32, max_length=32)]  # the identity provider's raw Ed25519 public key
+    identity_issuer: str  # the `iss` of the shop's OpenID Connect provider, and where its keys are discovered
     identity_audience: str  # the `aud` that its tokens must name
+    identity_keys: dict[str, Any] | None = None  # its keys as a JWKS, where they are not to be discovered
+    identity_claims: dict[str, OwnerKind] = field(  # claims with further identifiers of the person
+        default_factory=lambda: {"card": OwnerKind.CARD}
+    )
+    identity_leeway_s: Annotated[int, Meta(ge=0, le=600)] = 60  # how far the provider's clock may be off
     attestation: str | None = None  # module:function that judges a phone's or till's attestation when it enrols
     enrolments_per_address_and_hour: Annotated[int, Meta(ge=1)] = 1_000  # phones: many share a carrier's address
     enrolments_per_staff_and_hour: Annotated[int, Meta(ge=1)] = 100  # devices of the shop, by name of the staff
@@ -54,6 +62,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retry_changed_s: Annotated[int, Meta(ge=1)] = 60  # come back after so long where something changed
     retry_idle_s: Annotated[int, Meta(ge=1)] = 900  # and after so long where nothing did
     retry_longest_s: Annotated[int, Meta(ge=1)] = 4 * 3600  # growing to so long while nothing does
+
+    @cached_property
+    def issuer(self) -> Issuer:
+        """Of this process: it holds the keys that were discovered."""
+        keys = IdentityKeys(self.identity_issuer, self.identity_keys)
+        audience, claims = self.identity_audience, self.identity_claims
+        return Issuer(self.identity_issuer, audience, keys, claims, self.rules, self.identity_leeway_s)
 
     @property
     def rules(self) -> IdentifierRules:

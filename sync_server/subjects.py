@@ -7,10 +7,10 @@ from sqlalchemy import Connection
 
 from contracts.consent import Purpose
 from contracts.errors import PermissionDenied
-from contracts.identity import IdentityClaims
 from sync_server import consents, people, profiles
 from sync_server.devices import Device
 from sync_server.identifiers import IdentifierKeys
+from sync_server.identity import Proof
 from sync_server.people import Owner
 
 
@@ -33,7 +33,7 @@ class Subject:
 
 
 def subject(
-    connection: Connection, keys: IdentifierKeys, device: Device, name: str, claims: Iterable[IdentityClaims]
+    connection: Connection, keys: IdentifierKeys, device: Device, name: str, claims: Iterable[Proof]
 ) -> Subject | None:
     """The person that an owner is, None for an owner that nobody has spoken for yet.
 

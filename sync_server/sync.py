@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from contracts.errors import InputError, PermissionDenied, WireError
-from contracts.identity import DeviceRole, IdentityClaims
+from contracts.identity import DeviceRole
 from contracts.rounds import RoundTask
 from contracts.sync import (
     BundleOffer,
@@ -27,7 +27,7 @@ from sync_server.bundles import newest_bundle
 from sync_server.consents import Allowed, Decision
 from sync_server.devices import Device, Seen
 from sync_server.event_time import Known, fix_decision
-from sync_server.identity import verify_tokens
+from sync_server.identity import Proof
 from sync_server.ingest import Batch, ingest
 from sync_server.intervals import Range, missing, union, watermark
 from sync_server.people import Owner, Speakers
@@ -49,7 +49,7 @@ class Prepared:
     received: Sequence[Received]
     held: list[Range]
     dropped: list[Range]
-    claims: tuple[IdentityClaims, ...]
+    claims: tuple[Proof, ...]
     owners: frozenset[str]  # that are spoken for, but for consents
     nobody: dict[str, str]  # placeholders among the names, each with the reason why it is refused
     mentioned: frozenset[str]  # these, and others that are only asked about
@@ -73,7 +73,7 @@ def prepare(settings: ServerSettings, device_id: str, request: SyncRequest, form
     if request.device_id != device_id:
         raise PermissionDenied(f"device {device_id!r} signed a request of {request.device_id!r}: sign your own")
     received = [read_event(raw, format) for raw in request.events]
-    claims = verify_tokens(request.identity_tokens, settings.identity_key, settings.identity_audience, now_ms)
+    claims = settings.issuer.verify(request.identity_tokens, now_ms)
     current = {request.owner} if request.owner else set()
     owners = frozenset(current.union(one.owner for one in received if one.owner))
     deciding = {fact.owner for fact in request.consents}

@@ -4,18 +4,24 @@ import io
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pocketrec.options import PROJECT_FILE, JsonOption, ProjectOption, RunOption
 
-IdentityOption = Annotated[
+IssuerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--identity-issuer",
+        metavar="URL",
+        help="issuer of the shop's OpenID Connect provider  [default: the run's own, for trying out]",
+    ),
+]
+KeysOption = Annotated[
     Path | None,
     typer.Option(
-        "--identity-key",
-        metavar="FILE",
-        help="Ed25519 public key (PEM) of the identity provider  [default: the run's own, for trying out]",
+        "--identity-keys", metavar="FILE", help="the issuer's keys (JWKS), where they are not to be discovered"
     ),
 ]
 HostOption = Annotated[
@@ -30,7 +36,8 @@ WorkersOption = Annotated[
 
 
 def serve(
-    identity_key: IdentityOption = None,
+    identity_issuer: IssuerOption = None,
+    identity_keys: KeysOption = None,
     host: HostOption = None,
     port: PortOption = None,
     workers: WorkersOption = None,
@@ -48,7 +55,6 @@ def serve(
 
     from msgspec import structs
 
-    from export.keys import load_public_key
     from pocketrec.project_file import read_project
     from pocketrec.run_directory import open_run
     from pocketrec.service import server_settings, tls_of
@@ -56,7 +62,7 @@ def serve(
     from sync_server.sql_store import without_password
 
     file = read_project(project)
-    trusted = load_public_key(identity_key) if identity_key else None
+    trusted = _trusted(identity_issuer, identity_keys)
     with open_run(run or file.default_run) as directory:
         section = file.project.server
         settings = server_settings(
@@ -70,6 +76,22 @@ def serve(
         settings = structs.replace(settings, tls=tls_of(section, file.folder))
     with redirect_stdout(_Announcement(without_password(settings.database_url))) if as_json else nullcontext():
         serve_sync(settings, host or section.host, section.port if port is None else port, workers or section.workers)
+
+
+def _trusted(issuer: str | None, keys: Path | None) -> tuple[str, dict[str, Any] | None] | None:
+    """The identity provider that the options name, None for the run's own."""
+    import msgspec
+
+    from contracts.errors import ConfigError
+
+    if keys is None:
+        return None if issuer is None else (issuer, None)
+    if issuer is None:
+        raise ConfigError("--identity-keys is given without --identity-issuer: give both, or neither")
+    try:
+        return issuer, msgspec.json.decode(keys.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        raise ConfigError(f"{keys} holds no JWKS: give a JSON object with the issuer's keys") from None
 
 
 class _Announcement(io.TextIOBase):

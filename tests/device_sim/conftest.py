@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from device_sim.clock import FleetTime
-from device_sim.identity_provider import IdentityProvider
+from device_sim.identity_provider import ISSUER, IdentityProvider
 from sync_server.staff import token_digest
 
 STAFF_TOKEN = "the staff's token of the tests"
@@ -37,7 +37,8 @@ class Server:
             "secret_key": bytes(32),
             "staff": {"tests": {"token_sha256": token_digest(STAFF_TOKEN), "roles": ["ingest"]}},
             "identifier_keys": {1: bytes(range(32))},
-            "identity_key": self.identity_provider.public_key,
+            "identity_issuer": ISSUER,
+            "identity_keys": self.identity_provider.jwks,
             "identity_audience": AUDIENCE,
             "erasure_journal": str(self.directory / "erasures"),
             "repository": str(self.repository),

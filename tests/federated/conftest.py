@@ -100,7 +100,7 @@ def fleet(tmp_path: Path, store_url: str) -> Iterator[Fleet]:
         database_url=store_url,
         secret_key=secrets.token_bytes(32),
         identifier_keys={1: secrets.token_bytes(32)},
-        identity_key=secrets.token_bytes(32),
+        identity_issuer="https://shop.invalid",
         identity_audience="tests",
         erasure_journal=str(tmp_path / "erasures"),
         repository=str(tmp_path / "repository"),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jwt
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -17,6 +16,7 @@ from contracts.codec import decode, encode
 from contracts.errors import InputError
 from contracts.identity import DeviceRole, OwnerKind
 from contracts.sync import EnrolRequest, EnrolResponse, SyncRequest, SyncResponse
+from device_sim.identity_provider import CLAIMS, ISSUER, IdentityProvider
 from sync_server.damaged import read_request
 from sync_server.enrolment import enrolling
 from sync_server.erasure_journal import ErasureJournal
@@ -34,7 +34,8 @@ STAFF_TOKEN = "a staff token of the simulation"
 AUDIENCE = "shop"
 MAX_DECODED_BYTES = 2**20
 LAST_EXPIRY_S = 2**33
-_ISSUER = Ed25519PrivateKey.from_private_bytes(b"an identity provider of the sim.")
+_KEY = Ed25519PrivateKey.from_private_bytes(b"an identity provider of the sim.")
+_PROVIDER = IdentityProvider(AUDIENCE, lambda: 0, _KEY)
 _tokens: dict[Claim, str] = {}  # the same in every run
 
 
@@ -87,7 +88,9 @@ class Server:
             staff={"ada": Member(token_sha256=token_digest(STAFF_TOKEN), roles=frozenset({Role.INGEST}))},
             identifier_limits=dict.fromkeys(OwnerKind, 1_000_000),  # the oracle joins whom links join
             identifier_keys={1: b"an identifier key of the sim, 32"},
-            identity_key=_ISSUER.public_key().public_bytes_raw(),
+            identity_issuer=ISSUER,
+            identity_keys=_PROVIDER.jwks,
+            identity_claims={claim: kind for kind, claim in CLAIMS.items()},
             identity_audience=AUDIENCE,
             erasure_journal=str(disk.folder / "erasures"),
             repository=str(disk.folder / "no repository"),
@@ -155,8 +158,7 @@ def token(claim: Claim) -> str:
     """What the shop's identity provider signs."""
     if claim not in _tokens:
         sub, also = claim
-        claims = {"sub": sub, "aud": AUDIENCE, "exp": LAST_EXPIRY_S, "also": list(also)}
-        _tokens[claim] = jwt.encode(claims, _ISSUER, algorithm="EdDSA")
+        _tokens[claim] = _PROVIDER.token(sub, also, exp=LAST_EXPIRY_S)
     return _tokens[claim]
 
 

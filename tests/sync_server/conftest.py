@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpx
-import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import event
 
+import device_sim.identity_provider
 from contracts import codec
 from contracts.consent import ConsentFact, Purpose
 from contracts.events import Event, EventType, Money
@@ -36,6 +36,7 @@ from contracts.sync import (
     signed_bytes,
 )
 from contracts.windows import HourCounts
+from device_sim.identity_provider import CLAIMS, ISSUER
 from sync_server import rounds
 from sync_server.clock import MILLISECONDS
 from sync_server.enrolment import enrolling
@@ -84,12 +85,11 @@ class IdentityProvider:
     """Signs tokens as the shop's identity provider does."""
 
     def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.generate()
-        self.public_key = self._key.public_key().public_bytes_raw()
+        self._provider = device_sim.identity_provider.IdentityProvider(AUDIENCE, lambda: START_MS)
+        self.jwks = self._provider.jwks
 
-    def token(self, sub: str, *also: str, exp_ms: int = START_MS + 10**11, aud: str = AUDIENCE, **extra: Any) -> str:
-        claims = {"sub": sub, "aud": aud, "exp": exp_ms // 1000, "also": list(also)} | extra
-        return jwt.encode(claims, self._key, algorithm="EdDSA")
+    def token(self, sub: str, *also: str, exp_ms: int = START_MS + 10**11, **claims: Any) -> str:
+        return self._provider.token(sub, also, **({"exp": exp_ms // 1000} | claims))
 
 
 class LocalWire:
@@ -215,7 +215,9 @@ def settings_for(folder: Path, provider: IdentityProvider, database_url: str, **
         "secret_key": b"a secret of the tests, 32 bytes.",
         "staff": {name: Member(token_sha256=token_digest(token), roles=roles) for name, token, roles in STAFF},
         "identifier_keys": {1: b"an identifier key, of 32 bytes.."},
-        "identity_key": provider.public_key,
+        "identity_issuer": ISSUER,
+        "identity_keys": provider.jwks,
+        "identity_claims": {claim: kind for kind, claim in CLAIMS.items()},
         "identity_audience": AUDIENCE,
         "erasure_journal": str(folder / "erasures"),
         "repository": str(folder / "repository"),

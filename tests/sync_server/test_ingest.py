@@ -208,8 +208,8 @@ class TestOwners:
         ("token", "says"),
         [
             ({"exp_ms": 1_000}, "expired"),
-            ({"aud": "another shop"}, "another shop"),
-            ({"exp": "tomorrow"}, "exp"),
+            ({"aud": "another shop"}, "udience"),
+            ({"exp": "tomorrow"}, "another type"),
         ],
     )
     def test_a_token_that_is_not_good_is_denied_and_nothing_is_taken(self, world, phone, token, says):
@@ -221,10 +221,6 @@ class TestOwners:
         for forged in (type(world.provider)().token("login:bob"), "no.token", "", "a.b.c", "é"):
             with pytest.raises(AuthenticationError, match="identity token 0"):
                 phone.sync(identity_tokens=(forged,))
-
-    def test_a_token_naming_an_owner_of_no_known_kind_is_denied(self, world, phone):
-        with pytest.raises(WireError, match="kind:value"):
-            phone.sync(identity_tokens=(world.provider.token("robot:1"),))
 
 
 class TestTime:

@@ -12,7 +12,6 @@ from contracts.bundle import GOLDENS, TFLITE
 from contracts.consent import Purpose
 from contracts.errors import IntegrityError, PermissionDenied, WireError
 from contracts.events import EventType
-from contracts.identity import IdentityClaims
 from contracts.recommendations import Fallback, RecommendationRequest, RecommendationResponse
 from contracts.segments import FREQUENCY, SegmentDefinition
 from contracts.summary import HOUR_MS
@@ -22,6 +21,7 @@ from export.verify import read_manifest
 from sync_server import tables
 from sync_server.active_bundle import RETRY_S, ActiveBundle, load_published
 from sync_server.bundles import published_bundles
+from sync_server.identity import Proof
 from sync_server.recommendations import Recommendations
 
 SEGMENTS = SegmentDefinition(  # who has ordered at most once, and who more often
@@ -147,7 +147,7 @@ def test_a_token_in_the_request_proves_the_owners_it_names_and_nothing_is_kept_o
     phone, web = shop.world.phone(), shop.world.till()
     phone.log_in("login:ada", "card:1")
     phone.sync(phone.event("item-7"))
-    claims = (IdentityClaims(sub="login:ada", aud="shop", exp=0, also=("card:1",)),)
+    claims = (Proof("login:ada", ("card:1",)),)
     assert shop.ask(web, "login:ada", claims).source == "model"
     assert shop.ask(web, "login:ada").fallback is Fallback.NO_PROOF
     assert shop.ask(shop.world.phone(), "card:1", claims).source == "model"
