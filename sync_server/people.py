@@ -36,7 +36,9 @@ class Owner:
 
     def bars(self, made_ms: int, uncertain: bool, known: Known) -> bool:
         """Whether something was made before an erasure, or may have been; see `sync_server.event_time`."""
-        return self.not_before > 0 and (known.earliest if uncertain else made_ms) <= self.not_before
+        # Another copy of a cloned device may have synced since, which makes `known` too late for this one.
+        earliest = min(known.earliest, made_ms) if uncertain else made_ms
+        return 0 < self.not_before >= earliest
 
 
 Speakers = dict[str, Owner | str]

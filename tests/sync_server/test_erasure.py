@@ -1,6 +1,7 @@
 """Erasure: nothing of a person stays or comes back, and a fresh start is free."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,12 +10,14 @@ from sqlalchemy import select
 
 from contracts.consent import Purpose
 from contracts.errors import ConfigError, PermissionDenied, UnknownError
+from contracts.identity import OwnerKind
 from contracts.rounds import RoundUpdate
 from contracts.summary import Summary
 from contracts.sync import VerdictKind
 from sync_server import audit, audit_log, erasure, person_export, rounds, tables
 from sync_server.erasure_journal import Erasure, ErasureJournal, Mark, Reached
-from sync_server.people import find
+from sync_server.event_time import Known
+from sync_server.people import Owner, find
 from sync_server.turn import take_turn
 
 ACCEPTED, REFUSED, CONFLICT = VerdictKind.ACCEPTED, VerdictKind.REFUSED, VerdictKind.CONFLICT
@@ -254,3 +257,21 @@ def test_an_export_holds_all_of_a_person_and_nothing_of_others(world, ada):
     text = msgspec.json.encode(held).decode()
     assert "coffee" not in text
     assert "login:ada" not in text
+
+
+@pytest.mark.parametrize(
+    ("made_ms", "uncertain", "earliest", "barred"),
+    [
+        (90, False, 0, True),
+        (110, False, 0, False),
+        (110, True, 120, False),
+        (110, True, 50, True),  # may have been made before
+        (90, True, 120, True),  # another copy of the device has synced since: what is known is of that one
+    ],
+)
+def test_what_may_have_been_made_before_an_erasure_is_barred(
+    made_ms: int, uncertain: bool, earliest: int, barred: bool
+) -> None:
+    erased = Owner(1, OwnerKind.LOGIN, "handle", None, 1, 0, 0, not_before=100)
+    assert erased.bars(made_ms, uncertain, Known(earliest, 200)) is barred
+    assert not replace(erased, not_before=0).bars(made_ms, uncertain, Known(earliest, 200))
