@@ -76,7 +76,7 @@ def document(repository_path: str) -> dict[str, Any]:
                 )
             },
             "/v1/people/separations/{number}/lift": {
-                "parameters": [_path("number", "integer")],
+                "parameters": [_path("number")],
                 "post": _post("Let links count again; needs the role `erase`", None, Lifted, by=STAFF_SCHEME),
             },
             "/v1/people/why": {
@@ -170,8 +170,8 @@ def _responses(content: dict[str, Any], by: str | None, takes_body: bool) -> dic
     return {"200": {"description": "done", "content": content}} | problems
 
 
-def _path(name: str, type_: str = "string") -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": type_}}
+def _path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _query(name: str) -> dict[str, Any]:

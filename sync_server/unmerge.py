@@ -17,7 +17,6 @@ from sync_server.persons import resolve
 from sync_server.tables import owners, separated, separations
 from sync_server.turn import Turn
 
-MAX_NUMBER = 2**63 - 1  # of a database's integers
 _HANDLE = re.compile("[0-9a-f]{32}")
 
 
@@ -73,7 +72,7 @@ def lift(turn: Turn, actor: str, separation: int) -> tuple[str, ...]:
     Raises:
         UnknownError: if there is no such separation in force.
     """
-    mine = (separations.c.id == min(separation, MAX_NUMBER)) & separations.c.lifted_at.is_(None)
+    mine = (separations.c.id == separation) & separations.c.lifted_at.is_(None)
     lifted = turn.connection.execute(update(separations).where(mine).values(lifted_at=turn.now_ms, lifted_by=actor))
     if not lifted.rowcount:
         raise UnknownError(f"separation {separation} is not in force: name one that is")

@@ -5,12 +5,14 @@ import asyncio
 from litestar import Request, Response, get, post
 
 from contracts.codec import decode
-from contracts.errors import WireError
+from contracts.errors import UnknownError, WireError
 from contracts.unmerge import Lifted, UnmergeRequest, Why
 from sync_server.staff import Role, require
 from sync_server.turn import take_turn
 from sync_server.unmerge import lift, unmerge, why
 from sync_server.wire import JSON, answer, read_body
+
+MAX_DIGITS = 18  # of a database's integers
 
 
 @post("/v1/people/unmerge")
@@ -28,11 +30,13 @@ async def unmerge_person(request: Request) -> Response:
     return await asyncio.to_thread(work)
 
 
-@post("/v1/people/separations/{number:int}/lift", sync_to_thread=True)
-def lift_separation(request: Request, number: int) -> Response:
+@post("/v1/people/separations/{number:str}/lift", sync_to_thread=True)
+def lift_separation(request: Request, number: str) -> Response:
     name = require(request, Role.ERASE)
+    if not number.isdecimal() or len(number) > MAX_DIGITS:
+        raise UnknownError(f"separation {number!r} is not in force: name one by its number")
     with take_turn(request.app.state.store) as turn:
-        persons = lift(turn, f"staff {name}", number)
+        persons = lift(turn, f"staff {name}", int(number))
     return answer(Lifted(persons=persons), request, JSON)
 
 

@@ -112,13 +112,13 @@ def test_one_update_per_person_across_phones(enrolled, open_round, collected):
 
 
 def test_one_update_per_person_across_gateways_also_when_two_turn_out_to_be_one(enrolled, open_round, collected):
-    one, two = enrolled("login:ada"), enrolled("card:1")
+    one, two = enrolled("login:ada"), enrolled("login:eve")
     both = rounds.enrolled_people(one.world.store)
     open_round([both[0]])
     open_round([both[1]], gateway="gateway-1")
     assert open_round([both[0]], gateway="gateway-1") == 1  # has a task at the other gateway
     first, second = task_of(one), task_of(two)
-    one.log_in("login:ada", "card:1")
+    one.log_in("login:ada", "login:eve")
     assert submit(one, first).accepted
     assert task_of(two) is None
     assert "answered" in submit(two, second).reason
