@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 1000  # what one test run aims at
+SEEDS = 150  # of one test run: some 90 s on two idle processors
 SECONDS = 280  # no run begins later: a slow machine tries fewer seeds
 PROCESSES = 2
 MUTANT_SEEDS = 40  # how many each mutant may need at most; each has needed one
@@ -53,6 +53,14 @@ def test_what_devices_created_is_what_the_store_holds_whatever_fails(capsys: pyt
         print(f"\nsimulation: {sum(tally['seeds'] for tally in tallies)} of {SEEDS} seeds hold")
     for what in REHEARSED:
         assert sum(tally.get(what, 0) for tally in tallies) > 0, f"no {what} in all these runs"
+
+
+@pytest.mark.xfail(strict=True, reason="an event whose first request travels for weeks is placed too late")
+def test_an_event_from_before_the_opt_in_is_refused_however_long_it_travelled() -> None:
+    """Its phone had heard no answer yet, so that nothing tells the journey from the time since the event."""
+    process = simulate(568)
+    assert process.communicate()[0]
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("mutant", sorted(MUTANTS))
