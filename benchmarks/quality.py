@@ -92,7 +92,7 @@ def heed_of(scores: ScoreRecent, log_shares: ScoreRecent, sequences: Sequences) 
             wanted, seen = (torch.zeros(len(people), sequences.items + 1, dtype=torch.bool) for _ in range(2))
             wanted.scatter_(1, torch.from_numpy(target[people].astype(np.int64))[:, None], True)
             for row, person in enumerate(people):
-                seen[row, torch.from_numpy(before.of(person).astype(np.int64))] = True
+                seen[row, torch.from_numpy(before.of(int(person)).astype(np.int64))] = True
             yield Choice(scores(recent[people]), log_shares(recent[people]), wanted, seen & ~wanted)
 
     return best_heed(choices())
@@ -251,6 +251,8 @@ def main() -> None:
         for name, model in (("popularity", popularity), ("sequence rules", sequence_rules))
     ]
     of_teacher: list[NDArray[np.int64]] = []
+    of_transformer: list[NDArray[np.int64]] = []
+    heeds: list[float] = []
     of_devices: dict[str, list[NDArray[np.int64]]] = {name: [] for name in DEVICES}
     paths: dict[str, dict[int, Path]] = {}
     for seed in range(1, arguments.seeds + 1):
@@ -258,12 +260,15 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         teacher = teacher_of(sequences, recipe, seed, folder)
         of_teacher.append(ranked(teacher, sequences, TEST_HELD_OUT))
+        of_transformer.append(ranked(teacher.transformer, sequences, TEST_HELD_OUT))
+        heeds.append(teacher.heed)
         if arguments.only_teacher:
             continue
         for name, device in DEVICES.items():
             paths[name] = artifact_of(name, sequences, teacher, distil, seed, folder)
             of_devices[name].append(ranks_on_device(paths[name][LENGTH], device, sequences, LENGTH))
-    rows.append(row_of("teacher", of_teacher, None))
+    rows.append(row_of("teacher", of_teacher, None, heeds=heeds))
+    rows.append(row_of("teacher without transitions", of_transformer, None))
     for name, found in of_devices.items():
         if found:
             device = DEVICES[name]

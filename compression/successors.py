@@ -1,8 +1,7 @@
 """What most often follows each item, kept in the device model beside its table.
 
 Of the transitions that the teacher counts (`training.sequence.transitions`) the device keeps a few for each item, their
-shares as bytes on one grid. A small model learns such exact pairs last: four bytes' worth of them an item does more for
-its ranking than as much width.
+shares as bytes on one grid. A small model learns such exact pairs last.
 """
 
 from dataclasses import dataclass, replace
