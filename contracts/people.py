@@ -13,6 +13,7 @@ from contracts.consent import Purpose
 from contracts.events import Count, Identity
 from contracts.outbox import Message
 from contracts.summary import Summary
+from contracts.windows import HourCount
 
 
 class PersonRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +60,21 @@ class HeldEvent(msgspec.Struct, frozen=True, kw_only=True):
     payload: Any  # the event as it was sent, without its owner; null where none is kept
 
 
+class HeldSeparation(msgspec.Struct, frozen=True, kw_only=True):
+    """Staff said that owners are not the same person as others."""
+
+    owners: tuple[str, ...]  # of these; the others are somebody else
+    made_at: int
+    lifted_at: int | None
+
+
 class HeldLink(msgspec.Struct, frozen=True, kw_only=True):
-    """Why two identifiers are taken for one person."""
+    """What says that two identifiers are one person."""
 
     owners: tuple[str, str]  # handles
     device_id: str  # that showed the token which says so
     linked_at: int
+    reason: str = ""  # why it joins nobody, empty where it does
 
 
 class HeldProof(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,11 +121,13 @@ class PersonExport(msgspec.Struct, frozen=True, kw_only=True):
     handle: str  # of the person
     owners: tuple[HeldOwner, ...]
     links: tuple[HeldLink, ...]
+    separations: tuple[HeldSeparation, ...]
     proofs: tuple[HeldProof, ...]
     devices: tuple[HeldDevice, ...]
     decisions: tuple[HeldDecision, ...]
     events: tuple[HeldEvent, ...]
     summaries: dict[str, Summary]  # by handle
+    hours: dict[str, tuple[HourCount, ...]]  # by handle, see `contracts.windows`
     rounds: tuple[HeldRound, ...]
     audit: tuple[HeldEntry, ...]
     published: tuple[Message, ...]  # that went outward, or surely will

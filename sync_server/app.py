@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException
@@ -77,26 +78,26 @@ def create_app(settings: ServerSettings) -> Litestar:
             await asyncio.to_thread(note_end, store, journal)
             await asyncio.to_thread(store.close)
 
-    def read_sync(request: Request, body: Body) -> Prepared:
+    def read_sync(request: Request, body: Body) -> Callable[[], Prepared]:
+        """What is left to do when a request is signed, counted and decoded, each once."""
         state, device = request.app.state, signer(request, body)
         wanted = read_request(body.decoded(settings.max_decoded_bytes), body.format)
         state.rates.events(device.device_id, device.role, len(wanted.events))
-        return prepare(settings, device.device_id, wanted, body.format, state.store.now_ms())
+        return partial(prepare, settings, device.device_id, wanted, body.format, state.store.now_ms())
 
-    async def read(request: Request, body: Body) -> Prepared:
+    async def done(body: Body, work: Callable[[], Any]) -> Any:
         # A thread costs a small request more than its work; a large one would keep all others waiting.
-        if len(body.sent) > LARGE_BODY_BYTES:
-            return await asyncio.to_thread(read_sync, request, body)
-        return read_sync(request, body)
+        return await asyncio.to_thread(work) if len(body.sent) > LARGE_BODY_BYTES else work()
 
     @post("/v1/sync")
     async def sync_device(request: Request) -> Response:
         body = await read_body(request, settings.max_body_bytes)
+        preparation = await done(body, partial(read_sync, request, body))
         try:
-            prepared = await read(request, body)
+            prepared = await done(body, preparation)
         except UnknownKeyError:
             await asyncio.to_thread(settings.issuer.keys.refresh)
-            prepared = await read(request, body)
+            prepared = await done(body, preparation)
         found: SyncResponse = await request.app.state.turns.sync(prepared)
         return challenged(request, answer(found, request, body.format))
 

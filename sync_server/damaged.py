@@ -19,7 +19,8 @@ from contracts.errors import WireError
 from contracts.sync import SyncRequest
 
 MAX_STEPS = 200_000  # brackets and strings, or MessagePack's values: 500 events have some 20,000; more is no accident
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+# Possessive, and a string that nothing closes goes to the end: no byte is looked at from two places, whatever comes.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z)|[\[\]{},]', re.DOTALL)
 _ENVELOPE = {"device_id": str, "epoch": int, "seq": int, "owner": str}
 _FIXED_BYTES = {  # that follow a MessagePack type
     **dict.fromkeys((0xC0, 0xC2, 0xC3), 0),

@@ -89,11 +89,17 @@ def _carry_out(turn: Turn, some: Collection[Erasure]) -> None:
     connection = turn.connection
     for one in some:
         digests = [identifier.digest for identifier in one.identifiers]
-        named = or_(owners.c.handle.in_(one.handles), owners.c.digest.in_(digests))
+        # Who came back after a later erasure is not of this one, which may be carried out again long after it failed.
+        named = or_(owners.c.handle.in_(one.handles), owners.c.digest.in_(digests)) & (
+            owners.c.not_before < one.erased_at
+        )
         _remove(connection, connection.execute(select(owners.c.id).where(named)).scalars().all(), one.erased_at)
+        later = tombstones.c.digest.in_(digests) & (tombstones.c.erased_at > one.erased_at)
+        barred = set(connection.execute(select(tombstones.c.digest).where(later)).scalars())
         stones = [
             {"digest": identifier.digest, "key_version": identifier.key_version, "erased_at": one.erased_at}
             for identifier in one.identifiers
+            if identifier.digest not in barred
         ]
         insert_rows(connection, tombstones, stones, "replace")
     told = [Told(handle=one.handles[0], also=one.handles[1:], version=turn.stamp, at=one.erased_at) for one in some]

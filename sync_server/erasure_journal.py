@@ -60,12 +60,10 @@ class ErasureJournal:
         self._path = path
 
     def append(self, line: Line) -> None:
-        """Add a line; it is on the disk when this returns."""
+        """Add a line; it is on the disk when this returns. A last line that was cut short goes."""
         with self._path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # power was lost in the midst of a line
-                    file.write(b"\n")
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
             file.write(msgspec.json.encode(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -92,7 +90,7 @@ class ErasureJournal:
         for number, line in enumerate(lines, start=1):
             try:
                 found.append(msgspec.json.decode(line, type=Line))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 if number == len(lines) and last:
                     break
                 raise ConfigError(

@@ -13,9 +13,11 @@ from contracts.people import (
     HeldOwner,
     HeldProof,
     HeldRound,
+    HeldSeparation,
     PersonExport,
 )
-from sync_server import audit_log, outbox, owner_events, profiles
+from contracts.windows import as_hour_counts
+from sync_server import audit_log, hour_counts, outbox, owner_events, profiles
 from sync_server.tables import (
     consent_facts,
     devices,
@@ -24,6 +26,8 @@ from sync_server.tables import (
     proofs,
     round_tasks,
     rounds,
+    separated,
+    separations,
 )
 from sync_server.turn import Turn
 
@@ -51,11 +55,16 @@ def export(turn: Turn, person_id: int, actor: str) -> PersonExport:
         handle=handle,
         owners=tuple(HeldOwner(handle=row.handle, kind=row.kind, key_version=row.key_version) for row in rows),
         links=_links(connection, handles),
+        separations=_separations(connection, handles),
         proofs=_proofs(connection, handles),
         devices=_devices(connection, handles),
         decisions=_decisions(connection, handles),
         events=_events(connection, handles),
         summaries={handle: profiles.of_owners(connection, [owner_id]) for owner_id, handle in handles.items()},
+        hours={
+            handle: as_hour_counts(hour_counts.of_owners(connection, [owner_id]))
+            for owner_id, handle in handles.items()
+        },
         rounds=_rounds(connection, handles),
         audit=tuple(
             HeldEntry(**{**entry, "detail": msgspec.json.decode(entry["detail"])})
@@ -72,9 +81,20 @@ def _links(connection: Connection, handles: dict[int, str]) -> tuple[HeldLink, .
             owners=(handles.get(row.first_id, ""), handles.get(row.second_id, "")),
             device_id=row.device_id,
             linked_at=row.linked_at,
+            reason=row.reason,
         )
         for row in connection.execute(select(links).where(mine).order_by(links.c.linked_at))
     )
+
+
+def _separations(connection: Connection, handles: dict[int, str]) -> tuple[HeldSeparation, ...]:
+    mine = select(separations, separated.c.owner_id).join_from(separations, separated)
+    found: dict[int, HeldSeparation] = {}
+    for row in connection.execute(mine.where(separated.c.owner_id.in_(handles)).order_by(separations.c.id)):
+        before = found[row.id].owners if row.id in found else ()
+        owners_of_side = (*before, handles[row.owner_id])
+        found[row.id] = HeldSeparation(owners=owners_of_side, made_at=row.made_at, lifted_at=row.lifted_at)
+    return tuple(found.values())
 
 
 def _proofs(connection: Connection, handles: dict[int, str]) -> tuple[HeldProof, ...]:

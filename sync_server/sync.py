@@ -259,11 +259,13 @@ def _decisions(turn: Turn, device: Device, request: SyncRequest) -> list[Decisio
     found: list[Decision] = []
     for fact in request.consents:
         speaker = speakers[fact.owner]
-        if isinstance(speaker, str):
-            if known.earliest <= erased_at.get(fact.owner, -1):
-                continue  # the device cannot know yet that its proof went with the owner
-            raise PermissionDenied(f"consent of {fact.owner!r} is refused: {speaker}")
         made_ms, uncertain = fix_decision(fact, request, turn.now_ms, known)
+        if isinstance(speaker, str):
+            gone = erased_at.get(fact.owner, -1)
+            unclear = uncertain and fact.decided_at is not None
+            if known.earliest <= gone or (gone >= 0 and (unclear or made_ms <= gone)):
+                continue  # of before the erasure, with which its proof went; answers that say so can be lost
+            raise PermissionDenied(f"consent of {fact.owner!r} is refused: {speaker}")
         if not speaker.bars(made_ms, uncertain, known):
             found.append(Decision(speaker, fact, f"device {device.device_id}", device.device_id, made_ms))
     return found

@@ -31,6 +31,7 @@ class TlsFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key: str
 
 
+PROXIED = "proxied"
 Tls = TlsFiles | Literal["auto", "self-signed", "proxied"]
 """Files; a certificate of the server's own; plain HTTP, because a proxy in front speaks TLS; or automatically: plain
 HTTP where only this machine can reach the server, its own certificate everywhere else."""
@@ -47,7 +48,7 @@ def files_for(tls: Tls, host: str, folder: Path) -> TlsFiles | None:
     Raises:
         ConfigError: if a file is missing.
     """
-    if tls == "proxied" or (tls == "auto" and _is_loopback(host)):
+    if tls == PROXIED or (tls == "auto" and _is_loopback(host)):
         return None
     if not isinstance(tls, TlsFiles):
         return self_signed(folder, host)

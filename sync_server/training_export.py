@@ -6,6 +6,7 @@ nobody can: when the file appears, it holds nobody who does not allow it.
 """
 
 import csv
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,9 @@ class Draft:
 def collect(store: Store, path: Path) -> Draft:
     """Write the log as of one moment to a draft beside `path`."""
     draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)  # of an export that was cut off
     people: dict[str, int] = {}
-    with store.read() as connection, draft.open("w", newline="") as file:
+    with store.read() as connection, open(draft, "w", newline="", opener=_for_its_owner_alone) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         everybody = connection.execute(select(owners.c.person_id).distinct().order_by(owners.c.person_id)).scalars()
@@ -104,9 +106,13 @@ def _rows(connection: Connection, people: list[int]) -> Iterator[tuple[str, int,
         yield handles[person], person, rows
 
 
+def _for_its_owner_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _keep_only(path: Path, handles: set[str]) -> None:
     shorter = path.with_name(f"{path.name}.shorter")
-    with path.open(newline="") as source, shorter.open("w", newline="") as target:
+    with path.open(newline="") as source, open(shorter, "w", newline="", opener=_for_its_owner_alone) as target:
         reader, writer = csv.reader(source), csv.writer(target)
         writer.writerow(next(reader))
         writer.writerows(row for row in reader if row[0] in handles)

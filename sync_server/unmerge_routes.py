@@ -7,6 +7,7 @@ from litestar import Request, Response, get, post
 from contracts.codec import decode
 from contracts.errors import UnknownError, WireError
 from contracts.unmerge import Lifted, UnmergeRequest, Why
+from sync_server import audit_log
 from sync_server.staff import Role, require
 from sync_server.turn import take_turn
 from sync_server.unmerge import lift, unmerge, why
@@ -42,12 +43,15 @@ def lift_separation(request: Request, number: str) -> Response:
 
 @get("/v1/people/why", sync_to_thread=True)
 def why_one_person(request: Request) -> Response:
-    require(request, Role.READ)
+    name = require(request, Role.READ)
     one, other = request.query_params.get("one"), request.query_params.get("other")
     if not one or not other:
         raise WireError("say of which two owners: send their handles as ?one=...&other=...")
-    with request.app.state.store.read() as connection:
-        return answer(Why(links=why(connection, one, other)), request, JSON)
+    with take_turn(request.app.state.store) as turn:
+        found = why(turn.connection, one, other)
+        actor = f"staff {name}"
+        audit_log.record_all(turn, [audit_log.Entry(actor, "why", handle) for handle in (one, other) if found])
+    return answer(Why(links=found), request, JSON)
 
 
 UNMERGE_ROUTES = (unmerge_person, lift_separation, why_one_person)

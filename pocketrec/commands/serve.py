@@ -71,7 +71,7 @@ def serve(
             directory.server,
             trusted,
             database_url=section.database,
-            erasure_journal=section.erasure_journal,
+            erasure_journal=section.erasure_journal and str(file.folder / section.erasure_journal),
         )
         settings = structs.replace(settings, tls=tls_of(section, file.folder))
     with redirect_stdout(_Announcement(without_password(settings.database_url))) if as_json else nullcontext():

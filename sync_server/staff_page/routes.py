@@ -20,6 +20,7 @@ from sync_server.staff_page.person import Person, find_person
 from sync_server.staff_page.session import COOKIE, LIFETIME_MS, Session, Sessions, check_form
 from sync_server.staff_page.views import HEADERS, page, to
 from sync_server.store import Store
+from sync_server.tls import PROXIED
 from sync_server.turn import Turn, take_turn
 from sync_server.unmerge import lift, unmerge
 from sync_server.wire import JSON, read_limited
@@ -123,9 +124,9 @@ async def look_up(request: Request) -> Response:
         owner_kind(name)
         with take_turn(request.app.state.store) as turn:
             found = people.look_up(turn, [name]).get(name)
-            if found is not None:
-                return to(f"{HOME}/people/{found.handle}")
-            audit_log.record(turn, session.actor, "look_up", "")
+            audit_log.record(turn, session.actor, "look_up", found.handle if found else "")
+        if found is not None:
+            return to(f"{HOME}/people/{found.handle}")
         return page("problem.html", session, HTTPStatus.NOT_FOUND, problem=f"{UNKNOWN} identifier: check its spelling")
 
     return await _act(request, act)
@@ -220,7 +221,7 @@ async def erase_person(request: Request, handle: str) -> Response:
 
 
 def _cookie(request: Request, value: str, seconds: int) -> Cookie:
-    secure = request.url.scheme == "https"
+    secure = request.url.scheme == "https" or request.app.state.settings.tls == PROXIED
     return Cookie(key=COOKIE, value=value, path=HOME, max_age=seconds, httponly=True, samesite="strict", secure=secure)
 
 

@@ -12,6 +12,7 @@ from tests.simulation.mutants import MUTANTS
 ROOT = Path(__file__).parents[2]
 SEEDS = 150  # of one test run: some 90 s on two idle processors
 SECONDS = 280  # no run begins later: a slow machine tries fewer seeds
+FEWEST_SEEDS = 50  # also on a slow machine
 PROCESSES = 2
 MUTANT_SEEDS = 40  # how many each mutant may need at most; each has needed one
 REHEARSED = (  # what must have happened in many runs, or they would prove nothing
@@ -49,18 +50,23 @@ def test_what_devices_created_is_what_the_store_holds_whatever_fails(capsys: pyt
     said = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0] * PROCESSES, "\n".join(said)
     tallies = [json.loads(text.splitlines()[-1]) for text in said]
+    held = sum(tally["seeds"] for tally in tallies)
     with capsys.disabled():
-        print(f"\nsimulation: {sum(tally['seeds'] for tally in tallies)} of {SEEDS} seeds hold")
+        print(f"\nsimulation: {held} of {SEEDS} seeds hold")
+    assert held >= FEWEST_SEEDS
     for what in REHEARSED:
         assert sum(tally.get(what, 0) for tally in tallies) > 0, f"no {what} in all these runs"
 
 
-@pytest.mark.xfail(strict=True, reason="an event whose first request travels for weeks is placed too late")
-def test_an_event_from_before_the_opt_in_is_refused_however_long_it_travelled() -> None:
-    """Its phone had heard no answer yet, so that nothing tells the journey from the time since the event."""
-    process = simulate(568)
-    assert process.communicate()[0]
-    assert process.returncode == 0
+def test_an_event_from_before_the_opt_in_is_kept_where_its_journey_cannot_be_told() -> None:
+    """What is open: its phone had heard no answer yet, and its first request travelled for weeks.
+
+    Nothing tells the journey from the time since the event then; it is placed after the opt-in, which it was not.
+    """
+    said = simulate(568).communicate()[0]
+    if "AssertionError: verdict on" in said:
+        pytest.xfail("an event whose first request travels for weeks is placed too late")
+    pytest.fail(f"seed 568 shows something else now: {said[-500:]}")
 
 
 @pytest.mark.parametrize("mutant", sorted(MUTANTS))

@@ -230,7 +230,9 @@ class TestJournal:
             (tmp_path / "journal").write_bytes(whole[:-cut])
             assert journal.read() == list(self.LINES[: 2 if cut > 1 else 3])
         journal.append(self.LINES[0])
-        with pytest.raises(ConfigError, match="line 3"):
+        assert journal.read() == [*self.LINES[:2], self.LINES[0]]  # and at every later start
+        (tmp_path / "journal").write_bytes(whole.replace(b"mark", b"m\xff", 1))
+        with pytest.raises(ConfigError, match="line 1"):
             journal.read()
 
     def test_a_folder_that_is_missing_is_named(self, tmp_path):
@@ -275,3 +277,34 @@ def test_what_may_have_been_made_before_an_erasure_is_barred(
     erased = Owner(1, OwnerKind.LOGIN, "handle", None, 1, 0, 0, not_before=100)
     assert erased.bars(made_ms, uncertain, Known(earliest, 200)) is barred
     assert not replace(erased, not_before=0).bars(made_ms, uncertain, Known(earliest, 200))
+
+
+def test_an_erasure_that_failed_and_was_done_again_spares_who_came_back(world, tmp_path):
+    """Its line stays in the journal, and every start looks whether the store has it."""
+    phone, journal = world.phone(), ErasureJournal(tmp_path / "journal")
+    phone.log_in("login:ada")
+    phone.sync(phone.event("milk"))
+
+    def erase_her(full: bool) -> None:
+        with take_turn(world.store) as turn:
+            person = find(turn.connection, turn.keys, ["login:ada"])["login:ada"].person_id
+            erasure.erase(turn, journal, world.store.generation, person, "staff ada")
+            if full:
+                raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        erase_her(full=True)
+    world.pass_hours(1)
+    erase_her(full=False)
+    world.pass_hours(1)
+    again = world.phone()
+    again.log_in("login:ada", purposes=())
+    world.pass_hours(1)
+    again.sync(again.event("bread"), consents=consenting(again))
+    failed = journal.read()[0]
+    with take_turn(world.store) as turn:
+        assert erasure.replay(turn, [failed]) == 1
+        bars = turn.connection.execute(select(tables.tombstones.c.erased_at)).scalars().all()
+    assert max(bars) > failed.erased_at
+    assert set(bars) == {max(bars)}
+    assert set(audit.profile(world.store, "login:ada").items) == {"bread"}

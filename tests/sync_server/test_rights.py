@@ -6,6 +6,7 @@ import pytest
 from contracts import codec
 from contracts.people import Forgotten, PersonExport, PersonRequest
 from contracts.sync import VerdictKind
+from sync_server.erasure import OF_OWNERS
 
 
 @pytest.fixture
@@ -84,3 +85,14 @@ def test_an_erasure_done_by_a_server_outlives_its_kill(server_process):
     assert ask(phone, "export").status_code == 404
     assert msgspec.json.decode(again.wire.http.get("/readyz").content)["generation"] == phone.generation
     assert server_process.stop() == 0
+
+
+def test_every_table_about_owners_is_in_the_export():
+    """Or follows from another part of it: decisions say what stands, and events whose they are."""
+    told = {
+        "links": "links", "separated": "separations", "proofs": "proofs", "consent_facts": "decisions",
+        "item_activities": "summaries", "order_lines": "summaries", "hour_counts": "hours",
+    }  # fmt: skip
+    derived = {"consents", "owner_events"}
+    assert {table.name for table in OF_OWNERS} <= told.keys() | derived
+    assert set(told.values()) <= set(PersonExport.__struct_fields__)
