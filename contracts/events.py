@@ -30,8 +30,11 @@ EVENT_CODES: dict[EventType, int] = {kind: code for code, kind in enumerate(Even
 """The device model's input code of an event type; 0 is padding."""
 
 
-class Money(msgspec.Struct, frozen=True):
-    """An amount in the minor unit of its currency (cents): never a float."""
+class Money(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An amount in the minor unit of its currency (cents): never a float.
+
+    A further field would change what the amount means: an event with one is held until the server knows it.
+    """
 
     amount: Annotated[int, Meta(ge=-(2**53), le=2**53)]
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]  # ISO 4217
@@ -46,7 +49,11 @@ class EventKey(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event, as it was: clocks are raw, nothing is corrected on the device."""
+    """One event, as it was: clocks are raw, nothing is corrected on the device.
+
+    A field that comes in a later release stands after these, among the later ones by name, and is null by default: an
+    event then reads the same at rest (see `sync_server.received`) whether or not a server knows all of its fields.
+    """
 
     device_id: Identity
     epoch: Count  # issued by the server; a restored or cloned phone gets a new one

@@ -53,7 +53,7 @@ class HeldEvent(msgspec.Struct, frozen=True, kw_only=True):
     seq: Count
     verdict: str
     reason: str
-    occurred_at: int | None  # milliseconds since 1970, as fixed at acceptance
+    occurred_at: int | None  # milliseconds since 1970, as fixed when it came
     uncertain: bool | None
     profiled: bool | None  # whether it entered the profile
     received_at: int

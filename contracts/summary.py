@@ -155,7 +155,7 @@ def summary_of(event: Event, hour: int) -> Summary:
     if event.item_id is None:
         return EMPTY
     if event.order_id is not None and event.type in (EventType.PURCHASE, EventType.REFUND):
-        bought = event.type is EventType.PURCHASE
+        bought = event.type == EventType.PURCHASE
         amount = event.price.amount * event.quantity if event.price and bought else 0
         line = OrderLine(hour, event.quantity if bought else 0, amount, refunded=not bought)
         return Summary(orders={event.order_id: {event.item_id: line}})

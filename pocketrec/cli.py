@@ -22,6 +22,7 @@ from pocketrec.commands.init import init
 from pocketrec.commands.prepare import prepare
 from pocketrec.commands.privacy import privacy
 from pocketrec.commands.publish import publish
+from pocketrec.commands.replay import replay
 from pocketrec.commands.serve import serve
 from pocketrec.commands.simulate import simulate
 from pocketrec.commands.train import train
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 VERBS = (
     *(init, prepare, tune, train, compress, export, build, evaluate),
-    *(verify, publish, serve, simulate, federate, privacy, demo),
+    *(verify, publish, serve, replay, simulate, federate, privacy, demo),
 )
 for verb in VERBS:
     app.command()(verb)

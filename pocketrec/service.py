@@ -7,6 +7,7 @@ import msgspec
 
 from contracts.errors import ConfigError
 from contracts.project import Project, Server
+from pocketrec.project_file import ProjectFile
 from pocketrec.run_directory import RunDirectory
 from sync_server.settings import ServerSettings
 from sync_server.staff import Member, Role, token_digest
@@ -72,6 +73,26 @@ def server_settings(
     # Where the clock is virtual, weeks pass in minutes: what a device does in a second of the machine is no flood,
     # and what is logged is of nobody's interest.
     return msgspec.structs.replace(settings, phone_rate=None, shop_rate=None, log_requests=False)
+
+
+def served(
+    file: ProjectFile, run: RunDirectory, identity: tuple[str, dict[str, Any] | None] | None = None
+) -> ServerSettings:
+    """The settings with which a project's `[server]` is served from a run; `identity` as in `server_settings`.
+
+    Raises:
+        ConfigError: see `tls_of`.
+    """
+    section = file.project.server
+    settings = server_settings(
+        run,
+        file.project,
+        run.server,
+        identity,
+        database_url=section.database,
+        erasure_journal=section.erasure_journal and str(file.folder / section.erasure_journal),
+    )
+    return msgspec.structs.replace(settings, tls=tls_of(section, file.folder))
 
 
 def tls_of(section: Server, folder: Path) -> Tls:

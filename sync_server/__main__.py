@@ -8,6 +8,7 @@ from contracts.errors import PocketrecError
 from sync_server import audit_log, identifiers, training_export
 from sync_server.erasure_journal import ErasureJournal
 from sync_server.recovery import make_ready
+from sync_server.replay import replay_held
 from sync_server.settings import ServerSettings, load_settings
 from sync_server.sql_store import open_store
 
@@ -25,6 +26,7 @@ def main() -> int:
     names = commands.add_parser("identifiers", help="how many identifiers lie under which version of identifier_keys")
     names.add_argument("--activate", action="store_true", help="put the newest key in force, once all workers have it")
     commands.add_parser("restored", help="say that the store comes from a backup, before servers start on it")
+    commands.add_parser("replay", help="judge again what was of unknown types when it came, after an update")
     log = commands.add_parser("training-log", help="write the events that people allow models to be trained on, as CSV")
     log.add_argument("file", type=Path)
     options = parser.parse_args()
@@ -40,6 +42,9 @@ def main() -> int:
             _identifiers(settings, options.activate)
         elif options.command == "restored":
             _restored(settings)
+        elif options.command == "replay":
+            done = replay_held(settings)
+            print(f"{done.accepted} events count from now on, {done.held} are still held")
         elif options.command == "training-log":
             _training_log(settings, options.file)
         else:

@@ -68,7 +68,7 @@ def create_app(settings: ServerSettings) -> Litestar:
         app.state.bundle = ActiveBundle(repository)
         app.state.recommendations = Recommendations(store, app.state.bundle)
         app.state.turns = GroupCommit(app.state.metrics.counting(partial(sync_together, store, settings)))
-        upkeep = Upkeep(store)
+        upkeep = Upkeep(store, settings, journal)
         try:
             yield
         finally:

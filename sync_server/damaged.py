@@ -2,11 +2,10 @@
 
 `contracts.sync` leaves events undecoded until each is judged by itself, but they must be skipped over to read what
 follows, and that fails for a NaN in JSON, half a surrogate pair, or nesting beyond every parser. Only when it does, the
-body is walked here by its brackets or lengths, and each event that cannot be skipped is replaced by a few words about
-it, with what of its key can be read.
+body is walked here by its brackets or lengths, and each event that cannot be skipped is handed over as bytes, with what
+of its key can be read.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import msgspec
 from contracts.codec import decode, encode
 from contracts.errors import WireError
 from contracts.sync import SyncRequest
+from sync_server.received import DAMAGED
 
 MAX_STEPS = 200_000  # brackets and strings, or MessagePack's values: 500 events have some 20,000; more is no accident
 # Possessive, and a string that nothing closes goes to the end: no byte is looked at from two places, whatever comes.
@@ -55,15 +55,15 @@ def _without_damage(body: bytes, spans: list[tuple[int, int]], format: str) -> b
     for first, last in spans:
         try:
             decode(body[first:last], msgspec.Raw, format)
-        except WireError as error:
-            parts += [body[end:first], _words(body[first:last], format, str(error))]
+        except WireError:
+            parts += [body[end:first], _handed_over(body[first:last], format)]
             end = last
     return b"".join([*parts, body[end:]])
 
 
-def _words(event: bytes, format: str, problem: str) -> bytes:
-    """What stands for an event: the server quarantines it like any other of no known type."""
-    found = {"type": f"damaged: {problem}", "sha256": hashlib.sha256(event).hexdigest()}
+def _handed_over(event: bytes, format: str) -> bytes:
+    """What stands for an event: `sync_server.received` knows it by its field."""
+    found = {DAMAGED: event}
     try:
         return encode(found | _envelope(event), format)
     except UnicodeEncodeError:  # half a surrogate pair in the key itself

@@ -21,6 +21,7 @@ from sync_server import audit_log, outbox
 from sync_server.bulk import insert_rows
 from sync_server.erasure_journal import Erasure, ErasureJournal, Identifier, Reached
 from sync_server.owner_events import joined
+from sync_server.store import Store
 from sync_server.tables import (
     devices,
     erasures,
@@ -32,7 +33,7 @@ from sync_server.tables import (
     round_tasks,
     tombstones,
 )
-from sync_server.turn import Turn
+from sync_server.turn import Turn, take_turn
 
 ERASED = "the owner was erased after this was made, or the clocks cannot tell: drop it"
 OF_OWNERS = tuple(
@@ -82,6 +83,38 @@ def replay(turn: Turn, erasures_told: Iterable[Erasure]) -> int:
         _carry_out(turn, missing)
         audit_log.record(turn, "operator", "replay_erasures", "", {"erasures": len(missing)})
     return len(missing)
+
+
+class Completion:
+    """Carries out erasures whose transaction failed after the journal had them, while the server runs."""
+
+    def __init__(self, store: Store, journal: ErasureJournal) -> None:
+        self._store, self._journal = store, journal
+        self._seen_bytes = -1  # of the journal, when nothing in it was missing here
+
+    def __call__(self) -> int:
+        """Look whether the journal has become longer; returns how many erasures were carried out.
+
+        Raises:
+            ConfigError: if the journal is damaged.
+        """
+        size = self._journal.bytes()
+        if size == self._seen_bytes:
+            return 0
+        done = 0
+        if self._lacking():
+            with take_turn(self._store) as turn:  # whoever writes a line holds the turn: all that is read has ended
+                done = replay(turn, self._erasures())
+        self._seen_bytes = size
+        return done
+
+    def _lacking(self) -> bool:
+        with self._store.read() as connection:
+            done = set(connection.execute(select(erasures.c.erasure_id)).scalars())
+        return any(one.erasure_id not in done for one in self._erasures())
+
+    def _erasures(self) -> list[Erasure]:
+        return [line for line in self._journal.read() if isinstance(line, Erasure)]
 
 
 def _carry_out(turn: Turn, some: Collection[Erasure]) -> None:

@@ -73,6 +73,10 @@ class ErasureJournal:
         finally:
             os.close(folder)
 
+    def bytes(self) -> int:
+        """How long it is; 0 before its first line."""
+        return self._path.stat().st_size if self._path.exists() else 0
+
     def read(self) -> list[Line]:
         """All lines, the oldest first.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MIN_KEY_BYTES = 32
 _FINGERPRINT = b"pocketrec identifier key"
+_SEALED = b"pocketrec sealed "  # before bytes that somebody else chose: no seal is an identifier's digest
 
 
 class IdentifierKeys:
@@ -71,6 +72,10 @@ class IdentifierKeys:
     def digests(self, name: str) -> list[str]:
         """Under every live key: whatever the store may have an identifier as."""
         return [self.digest(version, name) for version in self._keys]
+
+    def seal(self, version: int, data: bytes) -> bytes:
+        """HMAC-SHA-256 of bytes that may name somebody, 32 bytes: tells them from others, to whoever has the key."""
+        return hmac.digest(self._keys[version], _SEALED + data, hashlib.sha256)
 
     def fingerprint(self, version: int) -> str:
         """Tells a key from another one given under its number, and nothing else about it."""

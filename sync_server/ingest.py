@@ -98,24 +98,25 @@ def ingest(
             speaker = batch.speakers[one.owner] if one.owner else "the event names no owner"
             owner_id = speaker.id if isinstance(speaker, Owner) else None
             if key and key in answers:
-                kind, reason = _again(answers[key], one, owner_id)
+                kind, reason = _again(turn, answers[key], one, owner_id)
             else:
                 kind, reason = _first_time(key, one, speaker, time, purposes)
             found.append(Verdict(position=position, kind=kind, reason=reason))
             if key is None:
                 if one.key is None:
-                    keyless[batch.device.device_id, one.payload_hash] = _keyless_row(batch.device, one, turn.now_ms)
+                    row = _keyless_row(turn, batch.device, one)
+                    keyless[batch.device.device_id, row["payload_hash"]] = row
                 continue
             if key in answers:
                 continue
-            answers[key] = Answer(one.payload_hash, kind, reason, owner_id)
+            answers[key] = Answer(one.hash_under(turn.keys, turn.key_version), kind, reason, owner_id)
             row = _row(key, answers[key], turn.now_ms)
-            if purposes.intersection(consents.KEEPING) and kind is not VerdictKind.REFUSED:
-                row["payload"] = one.payload
-            if kind is VerdictKind.ACCEPTED and one.event and time and isinstance(speaker, Owner):
+            kept = kind is not VerdictKind.REFUSED and purposes.intersection(consents.KEEPING)
+            if kept and time and isinstance(speaker, Owner):
                 profiled = Purpose.PERSONALIZATION in purposes
+                row["payload"] = one.payload
                 row |= {"occurred_ms": time.moment.time_ms, "uncertain": time.uncertain, "profiled": profiled}
-                if profiled:
+                if profiled and one.event:
                     hour = time.moment.time_ms // HOUR_MS
                     additions[speaker.id].append(summary_of(one.event, hour))
                     if bucket := bucket_of(one.event, hour):
@@ -141,9 +142,9 @@ def _made(batch: Batch, key: EventKey | None, received: Received, now_ms: int) -
     return Made(speaker.person_id, moment, uncertain, speaker.bars(time_ms, uncertain, known))
 
 
-def _again(answer: Answer, received: Received, owner_id: int | None) -> tuple[VerdictKind, str]:
+def _again(turn: Turn, answer: Answer, received: Received, owner_id: int | None) -> tuple[VerdictKind, str]:
     of_another = None not in (answer.owner_id, owner_id) and answer.owner_id != owner_id
-    if of_another or answer.payload_hash != received.payload_hash:
+    if of_another or not received.is_of(answer.payload_hash, turn.keys):
         return VerdictKind.CONFLICT, CONFLICT
     if answer.verdict is VerdictKind.ACCEPTED:
         return VerdictKind.DUPLICATE, ""
@@ -195,10 +196,10 @@ def _row(key: EventKey, answer: Answer, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _keyless_row(device: Device, received: Received, now_ms: int) -> dict[str, Any]:
+def _keyless_row(turn: Turn, device: Device, received: Received) -> dict[str, Any]:
     return {
         "device_id": device.device_id,
-        "payload_hash": received.payload_hash,
+        "payload_hash": received.hash_under(turn.keys, turn.key_version),
         "reason": received.problem,
-        "received_at": now_ms,
+        "received_at": turn.now_ms,
     }

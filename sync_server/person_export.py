@@ -16,6 +16,7 @@ from contracts.people import (
     HeldSeparation,
     PersonExport,
 )
+from contracts.sync import VerdictKind
 from contracts.windows import as_hour_counts
 from sync_server import audit_log, hour_counts, outbox, owner_events, profiles
 from sync_server.tables import (
@@ -150,7 +151,7 @@ def _events(connection: Connection, handles: dict[int, str]) -> tuple[HeldEvent,
             reason=row.reason,
             occurred_at=row.occurred_ms,
             uncertain=row.uncertain,
-            profiled=row.profiled,
+            profiled=row.profiled if row.verdict == VerdictKind.ACCEPTED else None,
             received_at=row.received_at,
             payload=None if row.payload is None else msgspec.json.decode(row.payload),
         )

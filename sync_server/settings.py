@@ -52,6 +52,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     repository_path: Annotated[str, Meta(pattern="^/[a-z0-9_-]+$")] = "/repository"  # where it is served
     broker: str | None = None  # where changes are told: nats://host:4222, amqp://host/ or kafka://host:9092,host:9092
     outbox_days: Annotated[int, Meta(ge=1)] = 28  # how long it is kept what was told to whom
+    quarantine_days: Annotated[int, Meta(ge=1)] = 90  # how long it is counted what had no readable key
     tls: Tls = "auto"  # see `sync_server.tls`
     tls_folder: str | None = None  # of the server's own certificate; by default beside a SQLite store or the repository
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For tells a client's address

@@ -160,9 +160,9 @@ events = Table(
     Column("verdict", String(16), nullable=False),  # accepted, quarantined or refused: given once, for ever
     Column("reason", Text, nullable=False),
     Column("owner_id", Key),  # where the device may speak for the owner that the event names
-    Column("occurred_ms", BigInteger),  # of accepted events, as are the following: fixed at first acceptance
+    Column("occurred_ms", BigInteger),  # of events that are kept, as are the following: fixed when first received
     Column("uncertain", Boolean),
-    Column("profiled", Boolean),  # whether it entered the owner's profile
+    Column("profiled", Boolean),  # whether it is in the owner's profile; of a quarantined one, whether it may come in
     Column("payload", LargeBinary),  # JSON without the owner, of events that are accepted or quarantined
     Column("received_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
@@ -183,11 +183,11 @@ owner_events = Table(  # where to look for an owner's events: ranges of numbers 
     sqlite_with_rowid=False,
 )
 
-quarantine = Table(  # poison events without a readable key
+quarantine = Table(  # poison events without a readable key, for `quarantine_days`
     "quarantine",
     metadata,
     Column("device_id", String(128), primary_key=True),
-    Column("payload_hash", LargeBinary(32), primary_key=True),
+    Column("payload_hash", LargeBinary(32), primary_key=True),  # keyed, see sync_server.received
     Column("reason", Text, nullable=False),
     Column("received_at", BigInteger, nullable=False),
 )

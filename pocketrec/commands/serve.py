@@ -53,27 +53,17 @@ def serve(
     """
     from contextlib import nullcontext, redirect_stdout
 
-    from msgspec import structs
-
     from pocketrec.project_file import read_project
     from pocketrec.run_directory import open_run
-    from pocketrec.service import server_settings, tls_of
+    from pocketrec.service import served
     from sync_server.serve import serve as serve_sync
     from sync_server.sql_store import without_password
 
     file = read_project(project)
     trusted = _trusted(identity_issuer, identity_keys)
     with open_run(run or file.default_run) as directory:
-        section = file.project.server
-        settings = server_settings(
-            directory,
-            file.project,
-            directory.server,
-            trusted,
-            database_url=section.database,
-            erasure_journal=section.erasure_journal and str(file.folder / section.erasure_journal),
-        )
-        settings = structs.replace(settings, tls=tls_of(section, file.folder))
+        settings = served(file, directory, trusted)
+    section = file.project.server
     with redirect_stdout(_Announcement(without_password(settings.database_url))) if as_json else nullcontext():
         serve_sync(settings, host or section.host, section.port if port is None else port, workers or section.workers)
 
