@@ -24,11 +24,12 @@ import tf_keras
 from tf_keras.layers import Dense
 
 from compression.device_spec import DeviceModelSpec
+from compression.gelu import gelu
 from compression.inverted_lists import FrozenCodes
 from compression.item_codes import StoredCodes, TrainableCodes
 from compression.item_table import FrozenTable, ItemTable, Kept, StoredTable, TrainableTable
 from compression.recipe import ALL_INT8, Recipe
-from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query, gelu
+from compression.sequence_encoder import MASKED, build_sequence_encoder, build_sequence_query
 from compression.successors import Successors
 from contracts.bundle import WISH, WISHES
 from contracts.errors import ConfigError

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from compression.device_model import MASKED, DeviceModel
+from compression.gelu import products_for_powers
 from compression.item_table import FrozenTable
 from compression.pruning import pruning
 from compression.training_data import DistillationBatch, distillation_batches
@@ -144,7 +145,7 @@ def _step(model: DeviceModel, recipe: DistillationRecipe) -> Callable[..., tuple
 
     @tf.function
     def step(batch: dict[str, tf.Tensor], share: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, products_for_powers():
             losses = _losses(model, batch, HIDDEN_TOKENS)
             loss = tf.add_n([weight * value for weight, value in zip(weights, losses, strict=True)])
         gradients = tape.gradient(loss, variables)

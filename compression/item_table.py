@@ -123,8 +123,12 @@ class TrainableTable(tf.Module):
         scale = tf.gather(self.scale, items) if self.storage == "int4" else self.scale
         return self._on_grid(tf.gather(self.values, items), scale)
 
+    def seen(self) -> tf.Tensor:
+        """float32 [items + 1, width]: all of it as it will be stored."""
+        return self._on_grid(self.values.read_value(), self.scale.read_value())
+
     def score(self, query: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(query, self._on_grid(self.values.read_value(), self.scale.read_value()), transpose_b=True)
+        return tf.matmul(query, self.seen(), transpose_b=True)
 
     @classmethod
     def thawed(cls, stored: StoredTable) -> "TrainableTable":

@@ -12,7 +12,9 @@ import tensorflow as tf
 import tf_keras
 import torch
 
+from compression.catalogue_softmax import soft_cross_entropy
 from compression.device_model import DeviceModel, DeviceModelSpec
+from compression.gelu import products_for_powers
 from compression.item_table import TrainableTable
 from compression.muon import Muon
 from compression.pruning import pruning
@@ -116,8 +118,8 @@ def distil_next_item(
             for batch in batches(sequences, length, recipe.positions, 1, rng):
                 if number >= recipe.quantize_from * steps and not table.is_quantized:
                     table.start_quantization()
-                share = tf.constant(cosine(min(number, steps), steps), tf.float32)
-                losses.append(step(*_aligned(batch, labels, recipe, model), share))
+                slowed = tf.constant(cosine(min(number, steps), steps), tf.float32)
+                losses.append(step(*_aligned(batch, labels, recipe, model), slowed))
                 prune(number)
                 number += 1
             found.append(float(np.mean(losses)))
@@ -128,12 +130,12 @@ def distil_next_item(
 
 def _aligned(
     batch: WindowBatch, labels: NextItemLabels, recipe: NextItemDistillation, model: DeviceModel
-) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
     """A batch as the phone holds it, padding first, with what its known places should say, in order.
 
     Returns:
-        the model's inputs [B, T]; which of the B x T places are known, int32 [N]; and float32 [N, items + 1], rows of
-        sum 1.
+        the model's inputs [B, T]; which of the B x T places are known, int32 [N]; the items that each should say, what
+        followed last, int32 [N, K + 1]; and their shares, float32 [N, K + 1].
     """
     length = batch.items.shape[1]
     place = np.arange(length) - (length - batch.size)[:, None]  # negative before the first item
@@ -143,14 +145,13 @@ def _aligned(
     event = np.take_along_axis(batch.event, at, 1)[known]
     targets = np.take_along_axis(batch.targets[..., 0], at, 1)[known]
     share = np.exp(labels.log_share[event].astype(np.float32) / recipe.temperature)
-    share /= share.sum(1, keepdims=True)
-    wanted = np.zeros((len(event), model.spec.items + 1), np.float32)
-    np.put_along_axis(wanted, labels.items[event].astype(np.int64), recipe.soft * share, 1)
-    wanted[np.arange(len(event)), targets] += 1.0 - recipe.soft
+    share *= recipe.soft / share.sum(1, keepdims=True)
+    followed = np.full((len(event), 1), 1.0 - recipe.soft, np.float32)
     return (
         {name: value for name, value in inputs_of(items, model.spec).items() if name not in ("counts", "ages")},
         tf.constant(np.flatnonzero(known.ravel()), tf.int32),
-        tf.constant(wanted),
+        tf.constant(np.concatenate([labels.items[event], targets[:, None]], axis=1), tf.int32),
+        tf.constant(np.concatenate([share, followed], axis=1)),
     )
 
 
@@ -172,20 +173,22 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
 
     history, flat = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
     inputs_spec = dict.fromkeys(("items", "events", "context"), history)
-    wanted_spec, share_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
+    share_spec, rate_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
 
-    @tf.function(input_signature=(inputs_spec, flat, wanted_spec, share_spec))
-    def step(inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
+    @tf.function(input_signature=(inputs_spec, flat, history, share_spec, rate_spec))
+    def step(
+        inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor, slowed: tf.Tensor
+    ) -> tf.Tensor:
+        with tf.GradientTape() as tape, products_for_powers():
             hide = tf.random.uniform(tf.shape(inputs["items"])) < recipe.hidden_tokens
             queries = model.queries_at(**inputs, drop=hide)
-            scores = model.table.score(tf.gather(tf.reshape(queries, (-1, model.spec.width)), known))
-            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=wanted, logits=scores))
+            asked = tf.gather(tf.reshape(queries, (-1, model.spec.width)), known)
+            loss = soft_cross_entropy(asked, model.table.seen(), wanted, share)
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
         clipped, _ = tf.clip_by_global_norm(gradients, GRADIENT_NORM)
         of = {variable.ref(): gradient for gradient, variable in zip(clipped, variables, strict=True)}
         for optimizer, highest, members in groups:
-            optimizer.learning_rate.assign(highest * share)
+            optimizer.learning_rate.assign(highest * slowed)
             optimizer.apply_gradients([(of[each.ref()], each) for each in members])
         return loss
 

@@ -11,16 +11,12 @@ import tf_keras
 from tf_keras.layers import Add, Dense, LayerNormalization
 
 from compression.device_spec import DeviceModelSpec
+from compression.gelu import gelu
 
 FEED = 4  # the feed-forward layers are this times as wide
 MASKED = -1e4  # large enough to vanish in a softmax, small enough for float16
 HORIZONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # items: what a place in the history is described by
 EPSILON = 1e-5
-
-
-def gelu(x: tf.Tensor) -> tf.Tensor:
-    """By tanh: Core ML's converter has no exact one."""
-    return tf.nn.gelu(x, approximate=True)
 
 
 class Places(tf_keras.layers.Layer):

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from compression.catalogue_softmax import soft_cross_entropy
+
+ROWS, ITEMS, WIDTH, WANTED = 7, 30, 5, 4
+
+
+@pytest.mark.parametrize("scale", [1.0, 60.0])  # of scores whose exponentials float32 cannot hold, too
+def test_loss_and_gradients_are_those_of_a_softmax_written_out(scale: float) -> None:
+    rng = np.random.default_rng(1)
+    queries = tf.constant(scale * rng.normal(size=(ROWS, WIDTH)), tf.float32)
+    table = tf.constant(rng.normal(size=(ITEMS, WIDTH)), tf.float32)
+    wanted = rng.integers(0, ITEMS, (ROWS, WANTED))
+    wanted[:, 0] = wanted[:, 1]  # what followed is often among the teacher's best
+    share = rng.dirichlet(np.ones(WANTED), ROWS)
+    written_out = np.zeros((ROWS, ITEMS))
+    np.add.at(written_out, (np.arange(ROWS)[:, None], wanted), share)
+
+    def expected(queries: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+        scores = tf.matmul(queries, table, transpose_b=True)
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.constant(written_out), scores))
+
+    def shipped(queries: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+        return 3.0 * soft_cross_entropy(queries, table, tf.constant(wanted, tf.int32), tf.constant(share, tf.float32))
+
+    wide = [tf.cast(each, tf.float64) for each in (queries, table)]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([queries, table, *wide])
+        loss, oracle = shipped(queries, table), 3.0 * expected(*wide)
+    np.testing.assert_allclose(loss.numpy(), oracle.numpy(), rtol=1e-5)
+    for found, right in zip(tape.gradient(loss, [queries, table]), tape.gradient(oracle, wide), strict=True):
+        np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-3, atol=1e-4 * scale)
