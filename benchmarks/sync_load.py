@@ -23,6 +23,7 @@ from contracts.sync import (
     SIGNATURE_SCHEME,
     EnrolRequest,
     EnrolResponse,
+    Heard,
     SyncRequest,
     SyncResponse,
     VerdictKind,
@@ -32,6 +33,7 @@ from contracts.sync import (
 FORMAT = "application/msgpack"
 TYPES = (EventType.IMPRESSION, EventType.VIEW, EventType.VIEW, EventType.ADD_TO_CART, EventType.PURCHASE)
 BOOT, SYNC = "boot", "/v1/sync"
+HOUR_MS = 3_600_000
 _CHALLENGE = f"{CHALLENGE_HEADER.lower()}:".encode()
 
 
@@ -70,6 +72,7 @@ class Phone:
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     enrolled: EnrolResponse | None = None
     profile_version: int = 0
+    heard: Heard | None = None
     batches: list[tuple[msgspec.Raw, ...]] = field(default_factory=list)
 
     async def begin(self) -> None:
@@ -79,8 +82,16 @@ class Phone:
         answer = await self.connection.post("/v1/devices", codec.encode(wanted), content_type="application/json")
         self.enrolled = codec.decode(answer, EnrolResponse)
         self.connection.challenge = self.enrolled.challenge
+        decided_at = _wall_ms() - HOUR_MS  # most events are made long after their person decided
         facts = tuple(
-            ConsentFact(fact_id=f"{self.number}-{purpose}", owner=self.login, purpose=purpose, granted=True, cites=0)
+            ConsentFact(
+                fact_id=f"{self.number}-{purpose}",
+                owner=self.login,
+                purpose=purpose,
+                granted=True,
+                cites=0,
+                decided_at=decided_at,
+            )
             for purpose in Purpose
         )
         await self.sync((), identity_tokens=(self.token,), consents=facts)
@@ -89,7 +100,7 @@ class Phone:
         """Live through events, to be sent later."""
         assert self.enrolled is not None
         chosen, kinds = rng.zipf(1.3, batches * size) % items, rng.integers(0, len(TYPES), batches * size)
-        now = time.time_ns() // 1_000_000
+        wall_ms, uptime_ms = _wall_ms(), _uptime_ms()
         raw = [
             msgspec.Raw(
                 codec.encode(
@@ -99,9 +110,9 @@ class Phone:
                         seq=seq,
                         type=TYPES[kind],
                         owner=self.login,
-                        occurred_at=now,
+                        occurred_at=wall_ms,
                         boot_id=BOOT,
-                        uptime_ms=1_000,
+                        uptime_ms=uptime_ms,
                         item_id=f"item-{item}",
                         price=Money(100 + int(item) % 900, "EUR"),
                         order_id=f"{self.number}-{seq // 8}" if TYPES[kind] is EventType.PURCHASE else None,
@@ -119,9 +130,10 @@ class Phone:
             device_id=self.enrolled.device_id,
             epoch=self.enrolled.epoch,
             generation=self.enrolled.generation,
-            sent_at=time.time_ns() // 1_000_000,
+            sent_at=_wall_ms(),
             boot_id=BOOT,
-            uptime_ms=2_000,
+            uptime_ms=_uptime_ms(),
+            heard=self.heard,
             events=events,
             owner=self.login,
             profile_version=self.profile_version,
@@ -139,6 +151,7 @@ class Phone:
             authorization=f"{SIGNATURE_SCHEME} {self.enrolled.device_id}.{challenge}.{encoded}",
         )
         found = codec.decode(answer, SyncResponse, FORMAT)
+        self.heard = Heard(server_time=found.server_time, boot_id=BOOT, uptime_ms=_uptime_ms())
         if found.profile is not None:
             self.profile_version = found.profile.version
         return found
@@ -190,3 +203,11 @@ async def send_all(phones: list[Phone], pause: float = 0.0) -> Load:
 def _taken(batches: list[tuple[msgspec.Raw, ...]]) -> Iterator[tuple[msgspec.Raw, ...]]:
     while batches:
         yield batches.pop(0)
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _uptime_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

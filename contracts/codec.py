@@ -1,6 +1,8 @@
 """JSON and MessagePack of the same structs, with errors that name the field."""
 
-from typing import Literal, TypeVar, get_args
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
@@ -13,6 +15,17 @@ MAX_DEPTH = 64  # arrays and objects within one another that are always read
 _TOO_LONG = "Expected `array` of length <="  # how msgspec says it, with limit and field
 T = TypeVar("T")
 
+# Made once: for an event, to make one takes as long as to use it.
+_ENCODERS: dict[str, msgspec.json.Encoder | msgspec.msgpack.Encoder] = dict(
+    zip(FORMATS, (kind(order="deterministic") for kind in (msgspec.json.Encoder, msgspec.msgpack.Encoder)), strict=True)
+)
+_DECODERS = dict(zip(FORMATS, (msgspec.json.Decoder, msgspec.msgpack.Decoder), strict=True))
+
+
+@cache  # of as many types as the contracts have
+def _decoder(type: Hashable, format: str) -> msgspec.json.Decoder | msgspec.msgpack.Decoder:
+    return _DECODERS[format](cast(Any, type))
+
 
 def encode(value: object, format: str = "application/json") -> bytes:
     """Encode a struct.
@@ -24,10 +37,8 @@ def encode(value: object, format: str = "application/json") -> bytes:
     Raises:
         WireError: if the format is none of `FORMATS`.
     """
-    if format == "application/json":
-        return msgspec.json.encode(value, order="deterministic")
-    if format == "application/msgpack":
-        return msgspec.msgpack.encode(value, order="deterministic")
+    if format in _ENCODERS:
+        return _ENCODERS[format].encode(value)
     raise WireError(f"content type {format!r} is not known: use one of {', '.join(FORMATS)}")
 
 
@@ -39,10 +50,8 @@ def decode(data: bytes | msgspec.Raw, type: type[T], format: str = "application/
         LimitError: if a list is longer than the type allows, or something is nested too deeply.
     """
     try:
-        if format == "application/json":
-            return msgspec.json.decode(data, type=type)
-        if format == "application/msgpack":
-            return msgspec.msgpack.decode(data, type=type)
+        if format in _DECODERS:
+            return cast(T, _decoder(cast(Hashable, type), format).decode(data))
     except RecursionError:
         raise LimitError(f"not a valid {type.__name__}: nested deeper than MAX_DEPTH = {MAX_DEPTH}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -11,19 +11,21 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from contracts.consent import Consent, ConsentFact, Purpose, decide
 from contracts.outbox import ConsentChanged
 from sync_server import audit_log, outbox
 from sync_server.audit_log import Entry
 from sync_server.bulk import insert_rows, rows_at, update_rows
-from sync_server.people import Owner
+from sync_server.people import Owner, families
 from sync_server.tables import consent_facts, consents, owners
 from sync_server.turn import Turn
 
-KEEPING = (Purpose.PERSONALIZATION, Purpose.ANALYTICS, Purpose.MODEL_TRAINING)
+KEEPING = Purpose.PERSONALIZATION, Purpose.ANALYTICS, Purpose.MODEL_TRAINING
 """An event is kept if its person allows any of these."""
+
+_PURPOSES = {str(purpose): purpose for purpose in Purpose}  # an enum's own look-up is slow
 
 Standing = dict[Purpose, Consent]
 
@@ -118,35 +120,49 @@ def _tell_changed(turn: Turn, owner_ids: Collection[int]) -> None:
 
 def of_owners(connection: Connection, owner_ids: Collection[int]) -> dict[int, Standing]:
     """The own standing decisions of some owners."""
-    found: dict[int, Standing] = defaultdict(dict)
-    for (owner_id, purpose), (consent, _) in _standing(connection, owner_ids).items():
-        found[owner_id][Purpose(purpose)] = consent
-    return found
+    return _own(_standing(connection, owner_ids))
 
 
-def granted(connection: Connection, people: Collection[int]) -> dict[int, Allowed]:
-    """What each of these people allows."""
-    if not people:
-        return {}
-    decided = select(owners.c.person_id, consents.c.purpose, consents.c.granted, consents.c.since)
-    votes: dict[int, dict[str, list[tuple[bool, int]]]] = {person: defaultdict(list) for person in people}
-    for person, purpose, grants, since in connection.execute(
-        decided.join_from(owners, consents).where(owners.c.person_id.in_(sorted(people)))
-    ):
-        votes[person][purpose].append((grants, since))
-    return {
+def of_families(
+    connection: Connection, members: Mapping[int, Collection[Owner]]
+) -> tuple[dict[int, Allowed], dict[int, Standing]]:
+    """What some persons allow, and the own standing decisions of each of their owners, in one statement.
+
+    Args:
+        connection: to the store.
+        members: all owners of each person.
+    """
+    person_of = {member.id: person for person, family in members.items() for member in family}
+    standing = _standing(connection, person_of)
+    votes: dict[int, dict[Purpose, list[tuple[bool, int]]]] = {person: defaultdict(list) for person in members}
+    for (owner_id, purpose), (consent, since) in standing.items():
+        votes[person_of[owner_id]][_PURPOSES[purpose]].append((consent.granted, since))
+    allowed: dict[int, Allowed] = {
         person: {
-            Purpose(purpose): max(since for _, since in some)
+            purpose: max(since for _, since in some)
             for purpose, some in by_purpose.items()
             if all(grants for grants, _ in some)
         }
         for person, by_purpose in votes.items()
     }
+    return allowed, _own(standing)
+
+
+def granted(connection: Connection, people: Collection[int]) -> dict[int, Allowed]:
+    """What each of these people allows."""
+    known = families(connection, people)
+    allowed, _ = of_families(connection, {person: known[person] for person in people})
+    return allowed
+
+
+def _own(standing: Mapping[tuple[int, str], tuple[Consent, int]]) -> dict[int, Standing]:
+    found: dict[int, Standing] = defaultdict(dict)
+    for (owner_id, purpose), (consent, _) in standing.items():
+        found[owner_id][_PURPOSES[purpose]] = consent
+    return found
 
 
 def _standing(connection: Connection, owner_ids: Collection[int]) -> dict[tuple[int, str], tuple[Consent, int]]:
     """By owner and purpose, with `since`."""
-    if not owner_ids:
-        return {}
-    rows = connection.execute(select(consents).where(consents.c.owner_id.in_(sorted(owner_ids))))
+    rows = rows_at(connection, consents, ("owner_id",), [(owner_id,) for owner_id in sorted(owner_ids)])
     return {(row.owner_id, row.purpose): (Consent(version=row.version, granted=row.granted), row.since) for row in rows}

@@ -14,7 +14,7 @@ from contracts.errors import AuthenticationError, PermissionDenied
 from contracts.events import EventKey
 from contracts.identity import DeviceRole
 from contracts.sync import SIGNATURE_SCHEME, signed_bytes
-from sync_server.bulk import update_rows
+from sync_server.bulk import rows_at, update_rows
 from sync_server.challenges import Challenges
 from sync_server.event_time import Known
 from sync_server.store import Store
@@ -62,7 +62,7 @@ def issue_epoch(connection: Connection, device: Device, at_least: int = 0) -> De
 
 def load(connection: Connection, device_ids: Collection[str]) -> dict[str, Device]:
     """Some devices as they are now; they must exist."""
-    rows = connection.execute(select(devices).where(devices.c.device_id.in_(sorted(device_ids))))
+    rows = rows_at(connection, devices, ("device_id",), [(device_id,) for device_id in sorted(device_ids)])
     return {row.device_id: device_of(row) for row in rows}
 
 

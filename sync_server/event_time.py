@@ -1,6 +1,6 @@
 """When something happened, fixed once, when it is first taken."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,15 +19,16 @@ class Clocks(msgspec.Struct, frozen=True):
     uptime_ms: int
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """Between which moments something was made, as the server knows by itself; milliseconds since 1970."""
 
     earliest: int
     latest: int  # when the request is taken, or earlier
 
 
-def fix_time(made: Event | Clocks, request: SyncRequest, now_ms: int, known: Known) -> tuple[int, bool]:
+def fix_time(
+    made: Event | Clocks, request: SyncRequest, round_trip_ms: int | None, now_ms: int, known: Known
+) -> tuple[int, bool]:
     """The time of an event by the server's clock, and whether it is uncertain.
 
     Within one boot the device's monotonic clock tells how long before the request the event was. The request was sent
@@ -41,6 +42,7 @@ def fix_time(made: Event | Clocks, request: SyncRequest, now_ms: int, known: Kno
     Args:
         made: the event, or its clocks.
         request: that brought it.
+        round_trip_ms: of the request, as `round_trip` found it.
         now_ms: when the request is taken, milliseconds since 1970.
         known: see `sync_server.devices.known`.
 
@@ -50,7 +52,6 @@ def fix_time(made: Event | Clocks, request: SyncRequest, now_ms: int, known: Kno
     """
     same_boot = made.boot_id == request.boot_id != "" and made.uptime_ms <= request.uptime_ms
     ago = request.uptime_ms - made.uptime_ms if same_boot else request.sent_at - made.occurred_at
-    round_trip_ms = _round_trip(request, now_ms)
     made_ms = now_ms - (round_trip_ms or 0) // 2 - ago
     if not same_boot or round_trip_ms is None or round_trip_ms > MAX_ROUND_TRIP_MS:
         # Within a boot it was surely not made later than that; a clone may have reported greater numbers since.
@@ -62,10 +63,11 @@ def fix_decision(fact: ConsentFact, request: SyncRequest, now_ms: int, known: Kn
     """The same of a decision about consent; one without clocks is taken to be made when it arrives."""
     if fact.decided_at is None:
         return now_ms, True
-    return fix_time(Clocks(fact.decided_at, fact.boot_id, fact.uptime_ms), request, now_ms, known)
+    made = Clocks(fact.decided_at, fact.boot_id, fact.uptime_ms)
+    return fix_time(made, request, round_trip(request, now_ms), now_ms, known)
 
 
-def _round_trip(request: SyncRequest, now_ms: int) -> int | None:
+def round_trip(request: SyncRequest, now_ms: int) -> int | None:
     """The time from the server's last answer to this request, less what passed on the device; None if not measured."""
     heard = request.heard
     if heard is None or heard.boot_id != request.boot_id or heard.uptime_ms > request.uptime_ms:

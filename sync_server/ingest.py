@@ -5,14 +5,14 @@ that a device that lost an answer learns what it would have learned.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property
 from typing import Any
 
 from contracts.consent import Purpose
-from contracts.events import EventKey
-from contracts.summary import EMPTY, HOUR_MS, Summary, merge, summary_of
+from contracts.events import Event, EventKey
+from contracts.summary import HOUR_MS, summarize
 from contracts.sync import SyncRequest, Verdict, VerdictKind
 from contracts.windows import HourCounts, bucket_of
 from sync_server import consents, devices, owner_events, profiles
@@ -21,7 +21,7 @@ from sync_server.consent_history import Moment
 from sync_server.consents import Allowed
 from sync_server.devices import Device
 from sync_server.erasure import ERASED
-from sync_server.event_time import fix_time
+from sync_server.event_time import fix_time, round_trip
 from sync_server.intervals import Range, holds
 from sync_server.people import Owner, Speakers
 from sync_server.permissions import Made, permitted
@@ -44,12 +44,14 @@ class Batch:
     received: Sequence[Received]
     speakers: Speakers
 
+    @cached_property
     def own_keys(self) -> list[EventKey | None]:
         """Each event's key if the device may use it: its own id, in an epoch that was issued to it."""
-        return [self._own(one.key) for one in self.received]
-
-    def _own(self, key: EventKey | None) -> EventKey | None:
-        return key if key and key.device_id == self.device.device_id and 0 < key.epoch <= self.device.epoch else None
+        mine, newest = self.device.device_id, self.device.epoch
+        return [
+            key if (key := one.key) and key.device_id == mine and 0 < key.epoch <= newest else None
+            for one in self.received
+        ]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Answer:
 
 def ingest(
     turn: Turn, batches: Sequence[Batch], allowed: Mapping[int, Allowed], settled: Mapping[Life, list[Range]]
-) -> list[tuple[Verdict, ...]]:
+) -> tuple[list[tuple[Verdict, ...]], profiles.Added]:
     """Judge events, keep those that may be kept, and add to the profiles what may enter them.
 
     Args:
@@ -74,21 +76,15 @@ def ingest(
         settled: what was received or dropped before, of every life in the batches: a key outside was never seen.
 
     Returns:
-        for each batch one verdict per event, in their order.
+        for each batch one verdict per event, in their order; and what was added to profiles.
     """
-    keys = [batch.own_keys() for batch in batches]
+    keys = [batch.own_keys for batch in batches]
     answers = _answers(turn, {key for some in keys for key in some if key}, settled)
-    made = [
-        [
-            None if key in answers else _made(batch, key, one, turn.now_ms)
-            for key, one in zip(own, batch.received, strict=True)
-        ]
-        for batch, own in zip(batches, keys, strict=True)
-    ]
+    made = [_made(batch, answers, turn.now_ms) for batch in batches]
     permissions = iter(permitted(turn.connection, [one for some in made for one in some], allowed))
     rows: list[dict[str, Any]] = []
     keyless: dict[tuple[str, bytes], dict[str, Any]] = {}
-    additions: dict[int, list[Summary]] = defaultdict(list)
+    additions: dict[int, list[tuple[Event, int]]] = defaultdict(list)
     counts: dict[int, HourCounts] = defaultdict(Counter)
     verdicts: list[tuple[Verdict, ...]] = []
     for batch, own, times in zip(batches, keys, made, strict=True):
@@ -111,14 +107,14 @@ def ingest(
                 continue
             answers[key] = Answer(one.hash_under(turn.keys, turn.key_version), kind, reason, owner_id)
             row = _row(key, answers[key], turn.now_ms)
-            kept = kind is not VerdictKind.REFUSED and purposes.intersection(consents.KEEPING)
+            kept = kind is not VerdictKind.REFUSED and not purposes.isdisjoint(consents.KEEPING)
             if kept and time and isinstance(speaker, Owner):
                 profiled = Purpose.PERSONALIZATION in purposes
                 row["payload"] = one.payload
                 row |= {"occurred_ms": time.moment.time_ms, "uncertain": time.uncertain, "profiled": profiled}
                 if profiled and one.event:
                     hour = time.moment.time_ms // HOUR_MS
-                    additions[speaker.id].append(summary_of(one.event, hour))
+                    additions[speaker.id].append((one.event, hour))
                     if bucket := bucket_of(one.event, hour):
                         counts[speaker.id][bucket] += 1
             rows.append(row)
@@ -127,19 +123,25 @@ def ingest(
     insert_rows(turn.connection, events, rows)
     owner_events.note(turn.connection, rows)
     insert_rows(turn.connection, quarantine, [keyless[key] for key in sorted(keyless)], "keep")
-    profiles.add(turn, {owner: reduce(merge, parts, EMPTY) for owner, parts in additions.items()}, counts)
-    return verdicts
+    return verdicts, profiles.add(turn, {owner: summarize(some) for owner, some in additions.items()}, counts)
 
 
-def _made(batch: Batch, key: EventKey | None, received: Received, now_ms: int) -> Made | None:
-    """None where a device may not speak for the event's owner, or nobody knows when it was made."""
-    speaker, clocks = batch.speakers[received.owner] if received.owner else "", received.event or received.clocks
-    if key is None or clocks is None or not isinstance(speaker, Owner):
-        return None
-    known = devices.known(batch.device, key, now_ms)
-    time_ms, uncertain = fix_time(clocks, batch.request, now_ms, known)
-    moment = Moment(time_ms, key.device_id, clocks.boot_id, clocks.uptime_ms)
-    return Made(speaker.person_id, moment, uncertain, speaker.bars(time_ms, uncertain, known))
+def _made(batch: Batch, answered: Collection[EventKey], now_ms: int) -> list[Made | None]:
+    """When each event was made; None where it was answered before, a device may not speak for its owner, or nobody
+    knows.
+    """
+    request, round_trip_ms = batch.request, round_trip(batch.request, now_ms)
+    found: list[Made | None] = []
+    for key, received in zip(batch.own_keys, batch.received, strict=True):
+        speaker, clocks = batch.speakers[received.owner] if received.owner else "", received.event or received.clocks
+        if key is None or key in answered or clocks is None or not isinstance(speaker, Owner):
+            found.append(None)
+            continue
+        known = devices.known(batch.device, key, now_ms)
+        time_ms, uncertain = fix_time(clocks, request, round_trip_ms, now_ms, known)
+        moment = Moment(time_ms, key.device_id, clocks.boot_id, clocks.uptime_ms)
+        found.append(Made(speaker.person_id, moment, uncertain, speaker.bars(time_ms, uncertain, known)))
+    return found
 
 
 def _again(turn: Turn, answer: Answer, received: Received, owner_id: int | None) -> tuple[VerdictKind, str]:
@@ -162,7 +164,7 @@ def _first_time(
         return VerdictKind.REFUSED, speaker
     if made and made.barred:
         return VerdictKind.REFUSED, ERASED
-    if not purposes.intersection(consents.KEEPING):
+    if purposes.isdisjoint(consents.KEEPING):
         return VerdictKind.REFUSED, NO_CONSENT
     return VerdictKind.ACCEPTED, ""
 

@@ -23,6 +23,8 @@ def holds(ranges: list[Range], number: int) -> bool:
     Args:
         ranges: as `union` returns them.
     """
+    if not ranges or number > ranges[-1][1]:  # what is new, as most numbers are
+        return False
     place = bisect_right(ranges, number, key=lambda one: one[0])
     return place > 0 and number <= ranges[place - 1][1]
 

@@ -116,10 +116,9 @@ def ensure(turn: Turn, names: Collection[str]) -> dict[str, Owner]:
 def families(connection: Connection, people: Collection[int]) -> dict[int, list[Owner]]:
     """All owners of some persons, in the order they appeared."""
     found: dict[int, list[Owner]] = defaultdict(list)
-    if people:
-        chosen = select(owners).where(owners.c.person_id.in_(sorted(people))).order_by(owners.c.id)
-        for row in connection.execute(chosen):
-            found[row.person_id].append(_owner(row))
+    rows = rows_at(connection, owners, ("person_id",), [(person,) for person in sorted(people)])
+    for row in sorted(rows, key=lambda row: row.id):
+        found[row.person_id].append(_owner(row))
     return found
 
 
@@ -221,10 +220,8 @@ def _devices_of(connection: Connection, known: dict[str, Owner]) -> dict[str, se
     """Which devices have proven each owner, by name; empty for every other name."""
     names = {owner.id: name for name, owner in known.items()}
     found: dict[str, set[str]] = defaultdict(set)
-    if names:
-        rows = select(proofs.c.owner_id, proofs.c.device_id).where(proofs.c.owner_id.in_(sorted(names)))
-        for owner_id, device_id in connection.execute(rows):
-            found[names[owner_id]].add(device_id)
+    for row in rows_at(connection, proofs, ("owner_id",), [(owner_id,) for owner_id in sorted(names)]):
+        found[names[row.owner_id]].add(row.device_id)
     return found
 
 

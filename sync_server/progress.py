@@ -35,7 +35,12 @@ def settle(
         newly: what to add.
     """
     after = {life: union([*before[life], *ranges]) for life, ranges in newly.items()}
-    gone = [(*life, first) for life, ranges in after.items() for first, last in set(before[life]) - set(ranges)]
+    # One that grew keeps its first number, and is replaced; where two became one, the latter goes.
+    gone = [
+        (*life, first)
+        for life, ranges in after.items()
+        for first in {first for first, _ in before[life]} - {first for first, _ in ranges}
+    ]
     key = tuple_(settled_ranges.c.device_id, settled_ranges.c.epoch, settled_ranges.c.first)
     if gone:
         connection.execute(delete(settled_ranges).where(key.in_(sorted(gone))))
@@ -44,6 +49,7 @@ def settle(
         connection,
         settled_ranges,
         [dict(zip(("device_id", "epoch", "first", "last"), one, strict=True)) for one in come],
+        "replace",
     )
     return {**before, **after}
 

@@ -14,7 +14,6 @@ run twice at once beside servers, and every event still counts once.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from sqlalchemy import Connection, Row, select, tuple_
 from contracts.errors import WireError
 from contracts.events import Event
 from contracts.identity import OwnerKind
-from contracts.summary import EMPTY, HOUR_MS, Summary, merge, summary_of
+from contracts.summary import HOUR_MS, summarize
 from contracts.sync import VerdictKind
 from contracts.windows import HourCounts, bucket_of
 from sync_server import audit_log, consents, profiles
@@ -108,7 +107,7 @@ def _willing(connection: Connection, owner_ids: Collection[int]) -> set[int]:
 
 
 def _accept(turn: Turn, understood: Sequence[tuple[Row, Event]]) -> None:
-    additions: dict[int, list[Summary]] = defaultdict(list)
+    additions: dict[int, list[tuple[Event, int]]] = defaultdict(list)
     counts: dict[int, HourCounts] = defaultdict(Counter)
     changed = []
     for row, event in understood:
@@ -116,12 +115,12 @@ def _accept(turn: Turn, understood: Sequence[tuple[Row, Event]]) -> None:
         changed.append(key | {"verdict": VerdictKind.ACCEPTED.value, "reason": ""})
         if row.profiled:
             hour = row.occurred_ms // HOUR_MS
-            additions[row.owner_id].append(summary_of(event, hour))
+            additions[row.owner_id].append((event, hour))
             if bucket := bucket_of(event, hour):
                 counts[row.owner_id][bucket] += 1
     if changed:
         update_rows(
             turn.connection, events, sorted(changed, key=lambda one: (one["device_id"], one["epoch"], one["seq"]))
         )
-        profiles.add(turn, {owner: reduce(merge, parts, EMPTY) for owner, parts in additions.items()}, counts)
+        profiles.add(turn, {owner: summarize(some) for owner, some in additions.items()}, counts)
         audit_log.record(turn, "operator", "replay", "", {"events": len(changed)})

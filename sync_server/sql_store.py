@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from contracts.errors import ConfigError
 from sync_server import tables
+from sync_server.bulk import run_copy
 from sync_server.clock import Clock, SystemClock
 from sync_server.identifiers import IdentifierKeys, adopt
 from sync_server.turn import PUBLISHES
@@ -124,6 +125,8 @@ def open_store(
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "do_execute", run_copy)
     try:
         return SqlStore(engine, clock or SystemClock(), keys or IdentifierKeys({}))
     except DatabaseError as error:

@@ -5,7 +5,7 @@ A transaction's price is mostly its own, above all the wait for the disk. So wha
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from sync_server.identity import Proof
 from sync_server.ingest import Batch, ingest
 from sync_server.intervals import Range, missing, union, watermark
 from sync_server.people import Owner, Speakers
+from sync_server.profiles import Added, Asked
 from sync_server.progress import Life
 from sync_server.received import Received, read_event
 from sync_server.settings import ServerSettings
@@ -155,19 +156,33 @@ def _answer(
     somebody = people.speakers(turn, [(device, one.owners) for _, device, one in taken], known)
     speakers: list[Speakers] = [{**some, **one.nobody} for some, (_, _, one) in zip(somebody, taken, strict=True)]
     persons = {who.person_id for some in speakers for who in some.values() if isinstance(who, Owner)}
-    allowed = consents.granted(connection, persons)
+    families = people.families(connection, persons)
+    allowed, own = consents.of_families(connection, families)
     batches = [
         Batch(device, one.request, one.received, some) for (_, device, one), some in zip(taken, speakers, strict=True)
     ]
     newly = _newly(batches, taken)
     before = progress.settled(connection, newly)
-    verdicts = ingest(turn, batches, allowed, before)
+    verdicts, added = ingest(turn, batches, allowed, before)
     for _, device, one in taken:
         progress.note_dropped(turn, device.device_id, one.request.epoch, one.request.dropped)
     settled = progress.settle(connection, before, newly)
     users = [_current_owner(batch) for batch in batches]
     named = [[known[name] for name in one.mentioned if name in known] for _, _, one in taken]
-    told = _profiles(turn, generation, batches, users, named)
+    asked = [
+        Asked(
+            owner=user,
+            base=batch.request.profile_version if _goes_on(batch, user, generation) else 0,
+            named=names,
+            family=families[user.person_id],
+            allowed=allowed[user.person_id],
+            own=own[user.id],
+        )
+        if user
+        else None
+        for batch, user, names in zip(batches, users, named, strict=True)
+    ]
+    told = _profiles(turn, batches, asked, added)
     tasks = _tasks(turn, batches, users, allowed)
     epochs = [_next_epoch(turn, batch, found) for batch, found in zip(batches, verdicts, strict=True)]
     synced = [
@@ -286,7 +301,7 @@ def _newly(batches: Sequence[Batch], taken: Sequence[tuple[int, Device, Prepared
     newly: dict[Life, list[Range]] = defaultdict(list)
     for batch, (_, device, one) in zip(batches, taken, strict=True):
         newly[device.device_id, one.request.epoch].extend(one.dropped)
-        for key in batch.own_keys():
+        for key in batch.own_keys:
             if key:
                 newly[key.device_id, key.epoch].append((key.seq, key.seq))
     return newly
@@ -299,26 +314,23 @@ def _reported(device: Device, one: Prepared, newly: Mapping[Life, Iterable[Range
     return epoch, max(last for _, last in [(0, before), *newly[device.device_id, epoch], *one.held])
 
 
+def _goes_on(batch: Batch, user: Owner, generation: str) -> bool:
+    """Whether what a device holds of a profile is of this owner, and of this life of the store."""
+    return user.id == batch.device.owner_id and batch.request.generation == generation
+
+
 def _profiles(
-    turn: Turn,
-    generation: str,
-    batches: Sequence[Batch],
-    users: Sequence[Owner | None],
-    named: Sequence[Collection[Owner]],
+    turn: Turn, batches: Sequence[Batch], asked: Sequence[Asked | None], added: Added
 ) -> list[ProfileDelta | None]:
-    found: list[ProfileDelta | None] = [None] * len(batches)
-    asked, places = [], []
-    for place, (batch, user) in enumerate(zip(batches, users, strict=True)):
-        if batch.device.erased_at is not None:
-            owner = batch.request.owner or ""
-            found[place] = ProfileDelta(owner=owner, base_version=0, version=0, erased=True)
-        elif user is not None:
-            same = user.id == batch.device.owner_id and batch.request.generation == generation
-            asked.append((user, batch.request.profile_version if same else 0, named[place]))
-            places.append(place)
-    for place, delta in zip(places, profiles.deltas(turn.connection, asked), strict=True):
-        found[place] = delta
-    return found
+    known = iter(profiles.deltas(turn, [one for one in asked if one], added))
+    return [
+        ProfileDelta(owner=batch.request.owner or "", base_version=0, version=0, erased=True)
+        if batch.device.erased_at is not None
+        else next(known)
+        if one
+        else None
+        for batch, one in zip(batches, asked, strict=True)
+    ]
 
 
 def _tasks(

@@ -1,5 +1,6 @@
 """Bodies: read within limits, decompressed within limits, answered in the format of the request."""
 
+import threading
 import zlib
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -81,15 +82,34 @@ def decompress(data: bytes, encoding: str, max_bytes: int) -> bytes:
     else:
         raise WireError(f"content encoding {encoding!r} is not known: use {', '.join(_DECOMPRESS)} or none")
     if len(plain) > max_bytes:
-        raise LimitError(f"the body decompresses to more than max_decoded_bytes = {max_bytes}: send fewer events")
+        raise _too_long(max_bytes)
     if not complete:
         raise WireError(f"the {encoding} body is cut short or goes on after its end: send it again")
     return plain
 
 
+def _too_long(max_bytes: int) -> LimitError:
+    return LimitError(f"the body decompresses to more than max_decoded_bytes = {max_bytes}: send fewer events")
+
+
+class _Contexts(threading.local):
+    """One for each thread: to make one takes longer than to decompress a small body."""
+
+    def __init__(self) -> None:
+        self.zstd = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+
+
+_contexts = _Contexts()
+
+
 def _unzstd(data: bytes, max_bytes: int) -> tuple[bytes, bool]:
     """At most one byte more than the limit, and whether the data is one whole frame."""
-    context = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+    context = _contexts.zstd
+    told = zstandard.frame_content_size(data)
+    if told > max_bytes:
+        raise _too_long(max_bytes)
+    if told > 0:  # as of most bodies: into a buffer of that size, in one go
+        return context.decompress(data, allow_extra_data=False), True
     plain = context.stream_reader(BytesIO(data)).read(max_bytes + 1)
     if len(plain) > max_bytes:
         return plain, False
