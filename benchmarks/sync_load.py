@@ -9,6 +9,7 @@ import base64
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -124,7 +125,7 @@ class Phone:
         ]
         self.batches = [tuple(raw[first : first + size]) for first in range(0, len(raw), size)]
 
-    async def sync(self, events: tuple[msgspec.Raw, ...], **fields: object) -> SyncResponse:
+    async def sync(self, events: tuple[msgspec.Raw, ...], **fields: Any) -> SyncResponse:
         assert self.enrolled is not None
         request = SyncRequest(
             device_id=self.enrolled.device_id,
