@@ -22,12 +22,15 @@ class Moment(NamedTuple):
         time_ms: by the server's clock, see `sync_server.event_time`.
         device_id, boot_id, uptime_ms: the device's monotonic clock, which orders what it made within one boot exactly,
             however long each was under way.
+        told_ms: what the device had told by then was decided before; 0 if that is not known. A device tells its
+            decisions with every request, and numbers what it makes since higher.
     """
 
     time_ms: int
     device_id: str = ""
     boot_id: str = ""
     uptime_ms: int = 0
+    told_ms: int = 0
 
 
 class ConsentHistory:
@@ -51,7 +54,24 @@ class ConsentHistory:
 
     def allowed(self, moment: Moment) -> frozenset[Purpose]:
         """The purposes that the person allowed at a moment."""
-        return frozenset(Purpose(purpose) for purpose, by_owner in self._facts.items() if _allowed(by_owner, moment))
+        return self._allowed(moment, moment.time_ms)
+
+    def allowed_through(self, first: Moment, last_ms: int) -> frozenset[Purpose]:
+        """The purposes that the person allowed from a moment to another time, without a break.
+
+        What the device had told before counts from the first moment on, unless it was made after the last.
+        """
+        decided = {fact.made_ms for by_owner in self._facts.values() for facts in by_owner.values() for fact in facts}
+        times = [time_ms for time_ms in sorted({*decided, last_ms}) if first.time_ms < time_ms <= last_ms]
+        found = self._allowed(first, last_ms)
+        for time_ms in times:
+            found &= self._allowed(first._replace(time_ms=time_ms), last_ms)
+        return found
+
+    def _allowed(self, moment: Moment, last_ms: int) -> frozenset[Purpose]:
+        return frozenset(
+            Purpose(purpose) for purpose, by_owner in self._facts.items() if _allowed(by_owner, moment, last_ms)
+        )
 
 
 def histories(connection: Connection, people: Collection[int]) -> dict[int, ConsentHistory]:
@@ -65,17 +85,18 @@ def histories(connection: Connection, people: Collection[int]) -> dict[int, Cons
     return {person: ConsentHistory(facts) for person, facts in found.items()}
 
 
-def _allowed(by_owner: dict[int, list[Row]], moment: Moment) -> bool:
+def _allowed(by_owner: dict[int, list[Row]], moment: Moment, last_ms: int) -> bool:
     votes = [
         stood.granted
         for facts in by_owner.values()
-        if (stood := next((fact for fact in reversed(facts) if _made_by(fact, moment)), None)) is not None
+        if (stood := next((fact for fact in reversed(facts) if _made_by(fact, moment, last_ms)), None)) is not None
     ]
     return bool(votes) and all(votes)
 
 
-def _made_by(fact: Row, moment: Moment) -> bool:
+def _made_by(fact: Row, moment: Moment, last_ms: int) -> bool:
     """Whether a decision was made before a moment, or at it."""
     if (fact.device_id, fact.boot_id) == (moment.device_id, moment.boot_id) and moment.boot_id and moment.device_id:
         return bool(fact.uptime_ms <= moment.uptime_ms)
-    return bool(fact.made_ms <= moment.time_ms)
+    told = fact.device_id == moment.device_id and fact.received_at <= moment.told_ms
+    return bool(fact.made_ms <= (last_ms if told else moment.time_ms))

@@ -5,6 +5,7 @@ import binascii
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -25,16 +26,25 @@ FIRST_EPOCH = 1
 MAX_HELD_KEYS = 20_000  # of some hundred bytes each
 
 
+class Reported(NamedTuple):
+    """What a request tells of all that its device made before."""
+
+    epoch: int  # of the request
+    seq: int  # the greatest of this epoch that the device ever spoke of, -1 if of none
+    made_after: int  # see `sync_server.event_time.made_after`
+
+
 @dataclass(frozen=True)
 class Device:
     device_id: str
     role: DeviceRole
     epoch: int  # the newest one issued
+    enrolled_at: int
     owner_id: int | None  # the current owner, as last proven
     changed_at: int  # the last sync that brought or changed anything, else when it enrolled
     revoked: bool = False
     synced_at: int | None = None  # milliseconds since 1970
-    reported: tuple[int, int] | None = None  # at the last sync: the epoch, and the greatest number spoken of
+    reported: Reported | None = None  # at the last sync
     erased_at: int | None = None  # whom it served was erased then, and it may not know; milliseconds since 1970
 
 
@@ -69,12 +79,14 @@ def load(connection: Connection, device_ids: Collection[str]) -> dict[str, Devic
 def known(device: Device, key: EventKey | None, now_ms: int) -> Known:
     """When an event of a device was made, as far as its number tells.
 
-    A device numbers its events as it makes them: what has a greater number than all that it spoke of at its last sync
-    was made since, and what has none was made before. No clock can be wrong about that.
+    A device numbers its events as it makes them: what has a greater number than all that it spoke of in its last
+    request was made after that was, and what has none was made before that was taken. No clock can be wrong about that.
     """
-    if key is None or device.synced_at is None or device.reported is None or device.reported[0] != key.epoch:
-        return Known(0, now_ms)
-    return Known(device.synced_at, now_ms) if key.seq > device.reported[1] else Known(0, device.synced_at)
+    if key is None or device.synced_at is None or device.reported is None or device.reported.epoch != key.epoch:
+        return Known(0, now_ms, enrolled=device.enrolled_at)
+    if key.seq > device.reported.seq:
+        return Known(device.synced_at, now_ms, device.reported.made_after, device.enrolled_at)
+    return Known(0, device.synced_at, enrolled=device.enrolled_at)
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class Seen:
 
     device: Device
     owner_id: int | None  # who is using it
-    reported: tuple[int, int]  # the epoch, and the greatest number spoken of
+    reported: Reported
     profile_version: int | None  # of that owner's profile, as told by now
     changed: bool  # whether the sync brought or changed anything
 
@@ -96,8 +108,9 @@ def seen(turn: Turn, synced: Iterable[Seen]) -> None:
             "synced_at": turn.now_ms,
             "owner_id": one.owner_id,
             "erased_at": one.device.erased_at,
-            "reported_epoch": one.reported[0],
-            "reported_seq": one.reported[1],
+            "reported_epoch": one.reported.epoch,
+            "reported_seq": one.reported.seq,
+            "reported_after": one.reported.made_after,
             "profile_version": one.profile_version,
             "changed_at": turn.now_ms if one.changed else one.device.changed_at,
         }
@@ -178,11 +191,14 @@ def device_of(row: Row) -> Device:
         device_id=row.device_id,
         role=DeviceRole(row.role),
         epoch=row.epoch,
+        enrolled_at=row.enrolled_at,
         owner_id=row.owner_id,
         changed_at=row.enrolled_at if row.changed_at is None else row.changed_at,
         revoked=row.revoked_at is not None,
         synced_at=row.synced_at,
-        reported=None if row.reported_epoch is None else (row.reported_epoch, row.reported_seq),
+        reported=None
+        if row.reported_epoch is None
+        else Reported(row.reported_epoch, row.reported_seq, row.reported_after or 0),
         erased_at=row.erased_at,
     )
 

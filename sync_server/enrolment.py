@@ -130,7 +130,7 @@ def _enrolled(connection: Connection, request: EnrolRequest, now_ms: int) -> Dev
         if device.role is not request.role:
             raise PermissionDenied(f"this key is enrolled as a {device.role}: enrol a {request.role} with its own")
         return issue_epoch(connection, device)
-    device = Device(secrets.token_hex(16), request.role, FIRST_EPOCH, owner_id=None, changed_at=now_ms)
+    device = Device(secrets.token_hex(16), request.role, FIRST_EPOCH, now_ms, owner_id=None, changed_at=now_ms)
     row = {"device_id": device.device_id, "role": device.role, "epoch": device.epoch}
     connection.execute(insert(devices).values(**row, public_key=request.public_key, enrolled_at=now_ms))
     return device

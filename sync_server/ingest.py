@@ -111,9 +111,9 @@ def ingest(
             if kept and time and isinstance(speaker, Owner):
                 profiled = Purpose.PERSONALIZATION in purposes
                 row["payload"] = one.payload
-                row |= {"occurred_ms": time.moment.time_ms, "uncertain": time.uncertain, "profiled": profiled}
+                row |= {"occurred_ms": time.fixed.time_ms, "uncertain": time.fixed.uncertain, "profiled": profiled}
                 if profiled and one.event:
-                    hour = time.moment.time_ms // HOUR_MS
+                    hour = time.fixed.time_ms // HOUR_MS
                     additions[speaker.id].append((one.event, hour))
                     if bucket := bucket_of(one.event, hour):
                         counts[speaker.id][bucket] += 1
@@ -138,9 +138,10 @@ def _made(batch: Batch, answered: Collection[EventKey], now_ms: int) -> list[Mad
             found.append(None)
             continue
         known = devices.known(batch.device, key, now_ms)
-        time_ms, uncertain = fix_time(clocks, request, round_trip_ms, now_ms, known)
-        moment = Moment(time_ms, key.device_id, clocks.boot_id, clocks.uptime_ms)
-        found.append(Made(speaker.person_id, moment, uncertain, speaker.bars(time_ms, uncertain, known)))
+        fixed = fix_time(clocks, request, round_trip_ms, now_ms, known)
+        told_ms = known.earliest if fixed.uncertain else 0  # when the request before which its number comes was taken
+        moment = Moment(fixed.cautious_ms, key.device_id, clocks.boot_id, clocks.uptime_ms, told_ms)
+        found.append(Made(speaker.person_id, moment, fixed, speaker.bars(fixed)))
     return found
 
 

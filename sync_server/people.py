@@ -14,7 +14,7 @@ from contracts.identity import DeviceRole, OwnerKind, owner_kind
 from sync_server import links
 from sync_server.bulk import insert_rows, rows_at, update_rows
 from sync_server.devices import Device
-from sync_server.event_time import Known
+from sync_server.event_time import Fixed
 from sync_server.identifiers import IdentifierKeys
 from sync_server.identity import Proof
 from sync_server.tables import owners, proofs, tombstones
@@ -34,11 +34,9 @@ class Owner:
     profile_stamp: int  # when its summary changed last
     not_before: int = 0  # what was made up to then is barred: an owner of this identifier was erased
 
-    def bars(self, made_ms: int, uncertain: bool, known: Known) -> bool:
-        """Whether something was made before an erasure, or may have been; see `sync_server.event_time`."""
-        # Another copy of a cloned device may have synced since, which makes `known` too late for this one.
-        earliest = min(known.earliest, made_ms) if uncertain else made_ms
-        return 0 < self.not_before >= earliest
+    def bars(self, made: Fixed) -> bool:
+        """Whether something was made before an erasure, or may have been."""
+        return 0 < self.not_before >= made.earliest_ms
 
 
 Speakers = dict[str, Owner | str]

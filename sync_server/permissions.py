@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from contracts.consent import Purpose
 from sync_server.consent_history import Moment, histories
 from sync_server.consents import Allowed
-from sync_server.event_time import MAX_ROUND_TRIP_MS
+from sync_server.event_time import MAX_ROUND_TRIP_MS, Fixed
 
 NOTHING: frozenset[Purpose] = frozenset()
 
@@ -17,8 +17,8 @@ class Made(NamedTuple):
     """Who made an event, and when."""
 
     person_id: int
-    moment: Moment
-    uncertain: bool  # see `sync_server.event_time.fix_time`
+    moment: Moment  # its time is the cautious one
+    fixed: Fixed
     barred: bool  # whether its owner was erased after that
 
 
@@ -42,7 +42,7 @@ def permitted(
         for one in made
         if one
         and now[one.person_id]
-        and (one.uncertain or one.moment.time_ms < since[one.person_id] + MAX_ROUND_TRIP_MS)
+        and (one.fixed.uncertain or one.moment.time_ms < since[one.person_id] + MAX_ROUND_TRIP_MS)
     }
     before = histories(connection, unsure)
 
@@ -52,6 +52,6 @@ def permitted(
             return NOTHING
         if history is None or (one.moment.time_ms >= since[one.person_id] and not history.same_boot(one.moment)):
             return now[one.person_id]
-        return now[one.person_id] & history.allowed(one.moment)
+        return now[one.person_id] & history.allowed_through(one.moment, one.fixed.time_ms)
 
     return [NOTHING if one is None else purposes(one) for one in made]

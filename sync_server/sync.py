@@ -25,8 +25,8 @@ from contracts.sync import (
 from sync_server import consents, consistency, devices, people, profiles, progress, rounds
 from sync_server.bundles import newest_bundle
 from sync_server.consents import Allowed, Decision
-from sync_server.devices import Device, Seen
-from sync_server.event_time import Known, fix_decision
+from sync_server.devices import Device, Reported, Seen
+from sync_server.event_time import Known, fix_decision, made_after
 from sync_server.identity import Proof
 from sync_server.ingest import Batch, ingest
 from sync_server.intervals import Range, missing, union, watermark
@@ -269,20 +269,23 @@ def _decisions(turn: Turn, device: Device, request: SyncRequest) -> list[Decisio
     (speakers,) = people.speakers(turn, [(device, names)], people.look_up(turn, names))
     denied = {name: speaker for name, speaker in speakers.items() if isinstance(speaker, str)}
     erased_at = people.erasures(turn, denied)
-    # Facts travel with every sync: one that the store does not know was made since the last.
-    known = Known(device.synced_at or 0, turn.now_ms)
+    # Facts travel with every request until its answer is heard: one that the store does not know was made since the
+    # last request was, or it was barred, and its device has not heard so.
+    heard = request.heard is not None and request.heard.server_time == device.synced_at
+    surely = device.reported.made_after if device.reported and heard else 0
+    known = Known(device.synced_at or 0, turn.now_ms, surely)
     found: list[Decision] = []
     for fact in request.consents:
         speaker = speakers[fact.owner]
-        made_ms, uncertain = fix_decision(fact, request, turn.now_ms, known)
+        made = fix_decision(fact, request, turn.now_ms, known)
         if isinstance(speaker, str):
             gone = erased_at.get(fact.owner, -1)
-            unclear = uncertain and fact.decided_at is not None
-            if known.earliest <= gone or (gone >= 0 and (unclear or made_ms <= gone)):
+            unclear = made.uncertain and fact.decided_at is not None
+            if known.earliest <= gone or (gone >= 0 and (unclear or made.time_ms <= gone)):
                 continue  # of before the erasure, with which its proof went; answers that say so can be lost
             raise PermissionDenied(f"consent of {fact.owner!r} is refused: {speaker}")
-        if not speaker.bars(made_ms, uncertain, known):
-            found.append(Decision(speaker, fact, f"device {device.device_id}", device.device_id, made_ms))
+        if not speaker.bars(made):
+            found.append(Decision(speaker, fact, f"device {device.device_id}", device.device_id, made.time_ms))
     return found
 
 
@@ -307,11 +310,32 @@ def _newly(batches: Sequence[Batch], taken: Sequence[tuple[int, Device, Prepared
     return newly
 
 
-def _reported(device: Device, one: Prepared, newly: Mapping[Life, Iterable[Range]]) -> tuple[int, int]:
-    """The request's epoch, and the greatest number of it that the device ever spoke of."""
-    epoch = one.request.epoch
-    before = device.reported[1] if device.reported and device.reported[0] == epoch else -1
-    return epoch, max(last for _, last in [(0, before), *newly[device.device_id, epoch], *one.held])
+def _reported(device: Device, one: Prepared, newly: Mapping[Life, Iterable[Range]]) -> Reported:
+    """What the requests of an epoch tell together; nothing while a device has to forget, as it is not listened to."""
+    epoch, before = one.request.epoch, device.reported
+    same = before if before and before.epoch == epoch else Reported(epoch, -1, 0)
+    seq = max(last for _, last in [(0, same.seq), *newly[device.device_id, epoch], *one.held])
+    after = 0 if device.erased_at is not None else max(same.made_after, made_after(one.request))
+    return Reported(epoch, seq, after)
+
+
+def _told_to_forget(turn: Turn, batches: Sequence[Batch]) -> list[bool]:
+    """Which devices hold the profile of an owner who was erased.
+
+    Those of which that is known, and any other (a restored phone, a copy of one that was told) that holds a profile
+    without proof of its owner, whom a tombstone bars.
+    """
+    unproven = [_holds_unproven(batch) for batch in batches]
+    gone = people.erasures(turn, {name for name in unproven if name})
+    return [batch.device.erased_at is not None or name in gone for batch, name in zip(batches, unproven, strict=True)]
+
+
+def _holds_unproven(batch: Batch) -> str | None:
+    """The owner whose profile a device holds without proof, None if it does not."""
+    name = batch.request.owner
+    if name is None or batch.device.role is DeviceRole.TILL or isinstance(batch.speakers[name], Owner):
+        return None
+    return name if batch.request.profile_version else None
 
 
 def _goes_on(batch: Batch, user: Owner, generation: str) -> bool:
@@ -325,11 +349,11 @@ def _profiles(
     known = iter(profiles.deltas(turn, [one for one in asked if one], added))
     return [
         ProfileDelta(owner=batch.request.owner or "", base_version=0, version=0, erased=True)
-        if batch.device.erased_at is not None
+        if forgets
         else next(known)
         if one
         else None
-        for batch, one in zip(batches, asked, strict=True)
+        for batch, one, forgets in zip(batches, asked, _told_to_forget(turn, batches), strict=True)
     ]
 
 

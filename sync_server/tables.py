@@ -58,6 +58,7 @@ devices = Table(
     Column("erased_at", BigInteger),  # whom it served was erased then, and it still holds what it knew of them
     Column("reported_epoch", BigInteger),  # of the last sync,
     Column("reported_seq", BigInteger),  # and the greatest number that it spoke of: -1 if of none
+    Column("reported_after", BigInteger),  # after which moment that sync's request was made, 0 if nothing tells
 )
 
 enrolments = Table(  # of the current hour

@@ -9,8 +9,10 @@ store's generation): devices go by number, and what those names are changes no d
 | `disk.py` | the database's files, and what a crash leaves of them |
 | `devices.py` | phones and tills: what they create, keep, drop, send and believe |
 | `course.py` | one run: who does what when, what the network does to it, when the server dies |
+| `rights.py` | what people ask of the staff meanwhile: erasure, unmerge |
 | `server.py` | the shipped code, as workers over one store |
 | `oracle.py` | what the server must answer, by rules and plain dictionaries |
+| `decisions.py`, `persons.py` | of which: who allowed what when, and who is one person |
 | `ledger.py` | what the store must hold in the end |
 | `mutants.py` | faults put into the shipped code from outside, which must turn the simulation red |
 """

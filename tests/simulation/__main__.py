@@ -1,6 +1,7 @@
 """`python -m tests.simulation SEED`: replay one run and print what happened; with --count, many runs in silence."""
 
 import argparse
+import gc
 import json
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tests.simulation import mutants
 from tests.simulation.course import Beginning, Course
+from tests.simulation.kept import keep_for_all_runs
 
 MEMORY = Path("/dev/shm")  # syncing costs nothing there, and what it would keep is decided by `disk.py`
 
@@ -22,6 +24,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so long")
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="a fault to be put into the server")
     options = parser.parse_args()
+    keep_for_all_runs()
     if options.mutant:
         mutants.MUTANTS[options.mutant]()
     seeds = range(options.seed, options.seed + (options.count or 1))
@@ -30,6 +33,8 @@ def main() -> int:
     tally: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         beginning = Beginning.make(Path(folder))
+        gc.freeze()
+        gc.disable()  # else it looks through a million objects that stay, again and again
         for seed in seeds:
             if time.monotonic() > end:
                 break
@@ -42,6 +47,7 @@ def main() -> int:
                     mutant = f" --mutant {options.mutant}" if options.mutant else ""
                     print(f"seed {seed} fails: replay it with python -m tests.simulation {seed}{mutant}", flush=True)
                     return 1
+            gc.collect(0)  # what a run leaves
             done += 1
             tally += course.tally
     if options.count:

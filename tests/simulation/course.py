@@ -19,18 +19,17 @@ from contracts.consent import ConsentFact, Purpose
 from contracts.errors import InputError
 from contracts.events import EventType
 from contracts.identity import DeviceRole
-from tests.simulation import ledger
+from tests.simulation import ledger, rights
 from tests.simulation.devices import Claim, Device, Made, Parcel, Sent
 from tests.simulation.disk import Crash, Disk, Moment, Plan
 from tests.simulation.oracle import Expected, Oracle
-from tests.simulation.server import Letter, Server, SetClock, letter, read_answer, token
+from tests.simulation.server import WORKERS, Letter, Server, SetClock, Witness, letter, read_answer, token
 
 START_MS = 1_700_000_000_000
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 PHONES, TILLS = 94, 10
 PEOPLE = 48  # who have a login; most have a card, some a second phone, and the last share tablets
 TABLETS = 8
-WORKERS = 2
 CHANGES = "SELECT changes FROM store"
 ROUNDS = 12
 ITEMS = tuple(f"item-{number}" for number in range(12))
@@ -85,12 +84,14 @@ class Course:
         self.chance = random.Random(seed)
         self.clock = SetClock(START_MS)
         self.disk = Disk(folder, beginning.folder, self.chance)
-        self.server = Server(self.disk, self.clock, WORKERS)
+        self.server = Server(self.disk, self.clock)
+        self.witness = Witness(self.server)
         self.oracle = deepcopy(beginning.oracle)
         self.devices = [device.copy(device.number) for device in beginning.devices]
         self.backups: dict[int, Device] = {}
         self.in_flight: list[Flight] = []
         self.last_uid = 100_000 if beginning.devices else 1_000  # unlike those of the first day
+        self.separations = 0  # how many there ever were
         self.alive: set[int] = set()  # what was created and neither given up nor lost with a device
         self.tally: Counter[str] = Counter()  # what happened, to see that everything does
         self._say = say
@@ -130,13 +131,16 @@ class Course:
             self._act(device)
         for device in chance.sample(self.devices, 24):
             self._send(device)
+        for act, probability in ((rights.erase, 0.3), (rights.unmerge, 0.3), (rights.lift, 0.1)):
+            if chance.random() < probability:
+                act(self)
         arriving = [one for one in self.in_flight if one.rounds <= 0]
         self.in_flight = [one for one in self.in_flight if one.rounds > 0]
         for one in self.in_flight:
             one.rounds -= 1
         chance.shuffle(arriving)
         while arriving:
-            group, arriving = _each_device_once(arriving, chance.choice((1, 4, 12, 30)))
+            group, arriving = _each_device_once(arriving, chance.choice((1, 12, 30, 30)))
             self.clock.time_ms += chance.randrange(40_000)
             if chance.random() < 0.25:  # the relay is publishing while this is committed
                 self.server.broker.meanwhile = partial(self._take, group, crashes=False)
@@ -168,7 +172,7 @@ class Course:
         """Add a device to the world, with somebody who uses it."""
         chance, role = self.chance, DeviceRole.PHONE if number < PHONES else DeviceRole.TILL
         enrolled = self.server.enrol(_public_key(number), role)
-        self.oracle.enrol(enrolled.device_id, role, enrolled.epoch)
+        self.oracle.enrol(enrolled.device_id, role, enrolled.epoch, self.clock.time_ms)
         device = Device(
             number=number,
             device_id=enrolled.device_id,
@@ -285,6 +289,7 @@ class Course:
                 **clocks,
             )
             device.facts = (*device.facts, fact)
+            self.oracle.decided_ms[fact.fact_id] = now
         self.say("device", device.number, "decides for", owner, granted, *some)
 
     def _copy(self, device: Device) -> None:
@@ -317,7 +322,7 @@ class Course:
             number = next(n for n, one in enumerate(self.devices) if one.device_id == device.device_id)
             enrolled = self.server.enrol(_public_key(number), device.role, self.chance.randrange(WORKERS))
             assert enrolled.device_id == device.device_id, "a key that is enrolled keeps its device"
-            self.oracle.enrol(enrolled.device_id, device.role, enrolled.epoch)
+            self.oracle.enrol(enrolled.device_id, device.role, enrolled.epoch, self.clock.time_ms)
         device.epoch = enrolled.epoch
         self.say("device", device.number, "is enrolled again, epoch", device.epoch)
 
@@ -378,10 +383,10 @@ class Course:
     # What the server does
 
     def _take(self, group: Sequence[Flight], crashes: bool) -> None:
-        plan = self._plan() if crashes and self.chance.random() < 0.2 else None
+        plan = self.plan() if crashes and self.chance.random() < 0.2 else None
         worker = self.chance.randrange(WORKERS)
         self.server.store(worker)  # opening it is a transaction of its own
-        before = self.disk.ask(CHANGES) if plan else 0
+        before = self.changes() if plan else 0
         good = [one for one in group if one.whole and one.believed]
         self.say("worker", worker, "takes", *((one.parcel.number, one.parcel.attempt) for one in group))
         if plan:
@@ -392,15 +397,15 @@ class Course:
             assert plan is not None
             self.tally[f"crash {plan.moment.value}"] += 1
             self.server.stop()
-            committed = self.disk.ask(CHANGES) > before
+            committed = self.changes() > before
             self.say("crash", plan, "committed" if committed else "not committed")
             if plan.moment is not Moment.IN_COMMIT:
                 assert committed is (plan.moment is Moment.AFTER_COMMIT), "a commit is there once it was made"
             if committed:
-                self.oracle.take([one.parcel for one in good], self.clock.time_ms)
+                self.oracle.take([one.parcel for one in good], self.clock.time_ms, self.witness)
             return
         self.disk.disarm()
-        expected = iter(self.oracle.take([one.parcel for one in good], self.clock.time_ms))
+        expected = iter(self.oracle.take([one.parcel for one in good], self.clock.time_ms, self.witness))
         for flight, answer in zip(group, answers, strict=True):
             wanted = next(expected) if flight.whole and flight.believed else None
             self._answered(flight.parcel, answer, wanted, lost=crashes and self.chance.random() < 0.15)
@@ -413,6 +418,8 @@ class Course:
         if isinstance(answer, InputError):
             self.tally["refused request"] += 1
             assert expected is None, f"refused as a whole: {answer}"
+            if not lost:
+                self.devices[parcel.number].be_refused(parcel)
             return
         assert expected is not None, "a request was taken that must be refused as a whole"
         heard = read_answer(answer)
@@ -428,12 +435,20 @@ class Course:
         assert told == wanted, f"device {parcel.number} is told {told}, not {wanted}"
         self.oracle.hear(parcel, kinds)
         if heard.profile is not None:
-            assert heard.profile.owner == parcel.request.owner, "a profile of somebody else"
+            assert heard.profile.owner == (parcel.request.owner or ""), "a profile of somebody else"
+        forgets = heard.profile is not None and heard.profile.erased
+        assert forgets is expected.forgets, f"device {parcel.number} is told to forget: {forgets}"
         if not lost:
             self.clock.time_ms += self.chance.randrange(2_000)
-            self.devices[parcel.number].hear(parcel, heard, self.clock.time_ms)
+            forgotten = self.devices[parcel.number].hear(parcel, heard, self.clock.time_ms)
+            self.tally["event forgotten"] += len(forgotten)
+            self.alive -= forgotten
 
-    def _plan(self) -> Plan:
+    def changes(self) -> int:
+        """The number of the last transaction that was committed."""
+        return int(self.disk.ask(CHANGES))
+
+    def plan(self) -> Plan:
         statement = self.chance.randrange(60)
         return Plan(self.chance.choice((Moment.STATEMENT, *Moment)), self.chance.random() < 0.7, statement)
 

@@ -66,9 +66,10 @@ class Decisions:
             made = Moment(made.first_ms, latest, made.device_id, made.boot, made.uptime_ms)
         before.append(Decision(len(before) + 1, fact.granted, made))
 
-    def forget(self, owner: str) -> None:
-        self.counted.pop(owner, None)
-        self.known = {one for one in self.known if one[0] != owner}
+    def forget(self, owners: Collection[str]) -> None:
+        for owner in owners:
+            self.counted.pop(owner, None)
+        self.known = {one for one in self.known if one[0] not in owners}
 
     def standing(self, owner: str) -> dict[Purpose, tuple[int, bool]]:
         """The version that stands, and what it says."""

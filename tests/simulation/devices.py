@@ -74,6 +74,7 @@ class Parcel:
     claims: tuple[Claim, ...]
     made_ms: int  # the true time
     answer_late_ms: int | None  # how long the device's last answer in this boot was under way
+    copied: bool  # whether there was a copy of the device by then
 
 
 @dataclass(frozen=True)
@@ -196,13 +197,15 @@ class Device:
             profile_version=self.profile.version,
         )
         self.attempts += 1
-        self.waiting = Parcel(self.number, self.attempts, request, sent, self.claims, now_ms, self.answer_late_ms)
+        self.waiting = Parcel(
+            self.number, self.attempts, request, sent, self.claims, now_ms, self.answer_late_ms, self.copied
+        )
         return self.waiting
 
-    def hear(self, parcel: Parcel, answer: SyncResponse, now_ms: int) -> None:
-        """Take an answer, if it is the one that is waited for."""
+    def hear(self, parcel: Parcel, answer: SyncResponse, now_ms: int) -> set[int]:
+        """Take an answer that is waited for; returns the uids of what is given up with an erased owner."""
         if self.waiting is not parcel:
-            return
+            return set()
         self.waiting = None
         self.heard = Heard(server_time=answer.server_time, boot_id=self.boot, uptime_ms=now_ms - self.booted_ms)
         self.answer_late_ms = now_ms - answer.server_time
@@ -228,12 +231,23 @@ class Device:
         ]
         reported = {seq for one in request.dropped for seq in range(one.range.first, one.range.last + 1)}
         self.dropped = [one for one in self.dropped if one[0] != request.epoch or one[1] not in reported]
+        if answer.profile is not None and answer.profile.erased:
+            return self._forget(request)
         told = {fact.fact_id for fact in request.consents}
         self.facts = tuple(fact for fact in self.facts if fact.fact_id not in told)
         self.claims = tuple(claim for claim in self.claims if claim not in parcel.claims)
         asked = request.owner == self.owner and request.profile_version == self.profile.version  # no other user since
         if answer.profile is not None and asked:
             self.profile = self.profile.apply(answer.profile)
+        return set()
+
+    def be_refused(self, parcel: Parcel) -> None:
+        """Take that a request was refused: whoever has decided something proves themselves again."""
+        if self.waiting is parcel:
+            self.waiting = None
+            shown = {sub for sub, _ in self.claims}
+            deciding = {fact.owner for fact in self.facts if fact.owner.startswith("login:")}
+            self.claims += tuple((owner, ()) for owner in sorted(deciding - shown))
 
     def message(self, made: Made, epoch: int, seq: int, device_id: str = "") -> bytes:
         """An event as it travels, as this device's own unless another is named."""
@@ -256,6 +270,16 @@ class Device:
             return encode(event, self.format)
         flawed = {"type": "teleported"} if made.flaw == "unknown" else {"quantity": 0}
         return encode({**msgspec.to_builtins(event), **flawed}, self.format)
+
+    def _forget(self, request: SyncRequest) -> set[int]:
+        """The owner of a request was erased: nothing of theirs stays here, and nothing of it was listened to."""
+        mine = [one for one in self.events if one.made.owner == request.owner and not one.settled]
+        self.dropped += [(one.epoch, one.seq, one.made.type) for one in mine]
+        self.events = [one for one in self.events if one not in mine]
+        self.facts = tuple(fact for fact in self.facts if fact.owner != request.owner)
+        if self.owner == request.owner:
+            self.use_as(f"anonymous:{self.number}-after-{self.attempts}")
+        return {one.made.uid for one in mine}
 
     def _sent(self, one: Held) -> Sent:
         return Sent(one.made, (self.device_id, one.epoch, one.seq), self.message(one.made, one.epoch, one.seq))

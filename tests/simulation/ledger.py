@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from contracts.consent import Purpose
 from contracts.events import EventType
@@ -51,8 +51,9 @@ def check(
     Raises:
         AssertionError: where they differ.
     """
-    known = people.find(connection, keys, oracle.person.keys())
-    assert known.keys() == oracle.person.keys(), "owners"
+    known = people.find(connection, keys, oracle.persons.of.keys())
+    assert known.keys() == oracle.persons.of.keys(), "owners"
+    assert connection.execute(select(func.count()).select_from(tables.owners)).scalar() == len(known), "erased owners"
     _check_people(oracle, {name: owner.person_id for name, owner in known.items()})
     names = {owner.id: name for name, owner in known.items()}
     hours = _check_events(connection, oracle, names)
@@ -60,7 +61,7 @@ def check(
     _check_progress(connection, oracle)
     assert _rows_of_consent(connection, names) == {
         (owner, purpose): decided
-        for owner in oracle.person
+        for owner in oracle.persons.of
         for purpose, decided in oracle.decisions.standing(owner).items()
     }, "consents"
     taken: dict[str, list[Counted]] = defaultdict(list)
@@ -70,6 +71,7 @@ def check(
     assert _stored_sums(connection, names) == {owner: one for owner, one in sums.items() if any(one)}, "profiles"
     for device in devices:
         if device.profile.owner:
+            assert device.profile.owner in known, f"device {device.number} holds the profile of one who was erased"
             _check_held(device, oracle, taken)
 
 
@@ -111,7 +113,7 @@ def _check_people(oracle: Oracle, stored: Mapping[str, int]) -> None:
     for owner, person in stored.items():
         groups[person].add(owner)
     for owner, person in stored.items():
-        assert groups[person] == oracle.person[owner], f"who is one person with {owner}"
+        assert groups[person] == oracle.persons.of[owner], f"who is one person with {owner}"
 
 
 def _check_events(connection: Connection, oracle: Oracle, names: Mapping[int, str]) -> dict[Key, int]:
@@ -122,6 +124,7 @@ def _check_events(connection: Connection, oracle: Oracle, names: Mapping[int, st
     for key, row in rows.items():
         one = oracle.judged[key]
         assert row.verdict in one.could, f"verdict on {key}"
+        assert one.raw or (row.payload, row.payload_hash, row.owner_id) == (None, b"", None), f"what is left of {key}"
         if row.verdict != VerdictKind.ACCEPTED:
             continue
         assert names[row.owner_id] == one.made.owner, f"owner of {key}"
@@ -136,10 +139,11 @@ def _check_events(connection: Connection, oracle: Oracle, names: Mapping[int, st
 
 
 def _check_each_once(oracle: Oracle, alive: Collection[int]) -> None:
-    judged = Counter(one.made.uid for one in oracle.judged.values())
+    # A key whose event was erased is in conflict with every copy of it: each comes again, under a key of its own.
+    judged = Counter(one.made.uid for one in oracle.judged.values() if one.raw and VerdictKind.ACCEPTED in one.could)
     twice = {uid for uid, times in judged.items() if times > 1}
-    assert not twice, f"{twice} were judged under two keys"
-    never = set(alive) - judged.keys()
+    assert not twice, f"{twice} were taken under two keys"
+    never = set(alive) - {one.made.uid for one in oracle.judged.values()}
     assert not never, f"{never} were never judged"
 
 
@@ -174,7 +178,7 @@ def _check_held(device: Device, oracle: Oracle, taken: Mapping[str, list[Counted
     """Compare a phone's copy with the sum over its owner's person."""
     owner, profile = device.owner, device.profile
     shown = Purpose.PERSONALIZATION in oracle.allowed(owner)
-    person = oracle.person[owner] if shown else {owner}
+    person = oracle.persons.of[owner] if shown else {owner}
     assert {owner} <= set(profile.owners) <= person, f"owners that device {device.number} knows of"
     granted = {purpose for purpose, consent in profile.consents.items() if consent.granted}
     assert granted == oracle.allowed(owner), f"consents that device {device.number} knows of"

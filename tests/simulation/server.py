@@ -5,8 +5,10 @@ and HTTP aside: decompressed, decoded, prepared, and taken together with others 
 """
 
 import asyncio
+import atexit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import zstandard
@@ -17,21 +19,24 @@ from contracts.errors import InputError
 from contracts.identity import DeviceRole, OwnerKind
 from contracts.sync import EnrolRequest, EnrolResponse, SyncRequest, SyncResponse
 from device_sim.identity_provider import CLAIMS, ISSUER, IdentityProvider
+from sync_server import erasure, people, unmerge
 from sync_server.damaged import read_request
 from sync_server.enrolment import enrolling
-from sync_server.erasure_journal import ErasureJournal
+from sync_server.erasure_journal import Erasure, ErasureJournal
 from sync_server.recovery import make_ready
 from sync_server.relay import Relay
 from sync_server.settings import ServerSettings
 from sync_server.sql_store import SqlStore, open_store
 from sync_server.staff import Member, Role, token_digest
 from sync_server.sync import Prepared, prepare, sync_together
+from sync_server.turn import take_turn
 from sync_server.wire import decompress
 from tests.simulation.devices import Claim
 from tests.simulation.disk import Disk
 
 STAFF_TOKEN = "a staff token of the simulation"
 AUDIENCE = "shop"
+WORKERS = 2
 MAX_DECODED_BYTES = 2**20
 LAST_EXPIRY_S = 2**33
 _KEY = Ed25519PrivateKey.from_private_bytes(b"an identity provider of the sim.")
@@ -80,7 +85,7 @@ class Broker:
 class Server:
     """Several workers; each has the store open by itself, as processes have."""
 
-    def __init__(self, disk: Disk, clock: SetClock, workers: int) -> None:
+    def __init__(self, disk: Disk, clock: SetClock) -> None:
         self.disk, self.clock = disk, clock
         self.settings = ServerSettings(
             database_url="sqlite:///none",  # each worker opens what the disk holds then
@@ -97,7 +102,7 @@ class Server:
         )
         self.journal = ErasureJournal(Path(self.settings.erasure_journal))
         self.broker = Broker()
-        self._stores: list[SqlStore | None] = [None] * workers
+        self._stores: list[SqlStore | None] = [None] * WORKERS
 
     def store(self, worker: int = 0) -> SqlStore:
         """A worker's own, opened when the worker has something to do."""
@@ -120,9 +125,31 @@ class Server:
         wanted = EnrolRequest(public_key=public_key, role=role, staff_token=token)
         return enrolling(self.store(worker), self.settings)(wanted, "192.0.2.1")
 
+    def erase(self, owner: str, worker: int) -> None:
+        """Erase the person of an owner that is known."""
+        store = self.store(worker)
+        with take_turn(store) as turn:
+            person_id = people.find(turn.connection, turn.keys, [owner])[owner].person_id
+            erasure.erase(turn, self.journal, store.generation, person_id, "staff ada")
+
+    def erasures(self) -> int:
+        """How many there were, as the journal has it."""
+        return sum(isinstance(line, Erasure) for line in self.journal.read())
+
+    def unmerge(self, one_side: Sequence[str], other_side: Sequence[str], worker: int) -> None:
+        """Keep owners apart that are known."""
+        with take_turn(self.store(worker)) as turn:
+            known = people.find(turn.connection, turn.keys, [*one_side, *other_side])
+            sides = [[known[owner].handle for owner in side] for side in (one_side, other_side)]
+            unmerge.unmerge(turn, "staff ada", *sides)
+
+    def lift(self, separation: int, worker: int) -> None:
+        with take_turn(self.store(worker)) as turn:
+            unmerge.lift(turn, "staff ada", separation)
+
     def publish(self, worker: int) -> int:
         """One step of the relay; returns how many messages it took to the broker."""
-        return asyncio.run(Relay(self.store(worker), lambda: self.broker, kept_days=28).step(self.broker))
+        return _runner().run(Relay(self.store(worker), lambda: self.broker, kept_days=28).step(self.broker))
 
     def take(self, letters: Sequence[Letter], worker: int) -> list[tuple[bytes, str] | InputError]:
         """Answers as bytes with their format; requests that cannot be read are refused before the transaction."""
@@ -149,6 +176,23 @@ class Server:
         return prepare(self.settings, letter.device_id, request, letter.format, self.clock.now_ms())
 
 
+class Witness:
+    """See `tests.simulation.oracle.Witness`: looks into the files, past the server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def holds(self, fact_id: str) -> bool:
+        return self._server.disk.ask("SELECT 1 FROM consent_facts WHERE fact_id = ?", fact_id) is not None
+
+    def synced_at(self, device_id: str) -> int:
+        return int(self._server.disk.ask("SELECT synced_at FROM devices WHERE device_id = ?", device_id) or 0)
+
+    def age(self, owner: str) -> int:
+        digests = self._server.settings.keys.digests(owner)
+        return int(self._server.disk.ask("SELECT id FROM owners WHERE digest = ?", *digests))
+
+
 def letter(request: SyncRequest, format: str, encoding: str) -> Letter:
     body = encode(request, format)
     return Letter(request.device_id, _ENCODE[encoding](body), encoding, format)
@@ -164,6 +208,14 @@ def token(claim: Claim) -> str:
 
 def read_answer(answer: tuple[bytes, str]) -> SyncResponse:
     return decode(answer[0], SyncResponse, answer[1])
+
+
+@cache
+def _runner() -> asyncio.Runner:
+    """One event loop for all runs, with its threads."""
+    runner = asyncio.Runner()
+    atexit.register(runner.close)
+    return runner
 
 
 _ENCODE = {"": bytes, "zstd": zstandard.ZstdCompressor(level=1).compress}

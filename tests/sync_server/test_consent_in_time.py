@@ -143,6 +143,61 @@ def test_an_owner_who_had_not_decided_yet_followed_the_others(world, phone):
     assert kinds(till.sync(early)) == [ACCEPTED]
 
 
+class TestSlowRequests:
+    """Nothing tells how long a boot's first request was under way; the wall clock may."""
+
+    def arrive(self, world, phone, request):
+        world.pass_hours(500)
+        return kinds(world.wire.sync(phone.device_id, request, "application/json"))
+
+    def test_what_it_brings_of_before_an_opt_in_on_another_device_is_refused(self, world, phone, other):
+        event = phone.event()
+        request = phone.request(event, heard=None)
+        world.pass_hours(1)
+        other.sync(consents=(decided(other),))
+        assert self.arrive(world, phone, request) == [REFUSED]
+
+    def test_what_it_brings_of_after_is_kept(self, world, phone, other):
+        other.sync(consents=(decided(other),))
+        world.pass_hours(1)
+        assert self.arrive(world, phone, phone.request(phone.event(), heard=None)) == [ACCEPTED]
+
+    def test_a_new_phone_s_opt_in_and_what_it_makes_then_are_kept(self, world):
+        phone = world.phone()
+        phone.owner = "login:eve"
+        fact = decided(phone)
+        world.pass_hours(1)
+        token = world.provider.token("login:eve")
+        request = phone.request(phone.event(), consents=(fact,), identity_tokens=(token,), heard=None, sent_at=0)
+        assert self.arrive(world, phone, request) == [ACCEPTED]
+
+    def test_a_clock_that_says_that_the_request_was_made_before_its_device_was_known_is_not_believed(
+        self, world, phone, other
+    ):
+        other.sync(consents=(decided(other),))
+        world.pass_hours(1)
+        event = phone.event(occurred_at=0)
+        assert self.arrive(world, phone, phone.request(event, heard=None, sent_at=0)) == [ACCEPTED]
+
+    def test_where_an_answer_was_heard_in_the_boot_no_clock_is_asked(self, world, phone, other):
+        world.pass_hours(1)
+        event = phone.event(occurred_at=2**41)
+        request = phone.request(event, sent_at=2**41)
+        world.pass_hours(1)
+        other.sync(consents=(decided(other),))
+        assert self.arrive(world, phone, request) == [REFUSED]
+
+    def test_consent_must_have_been_given_all_the_time_in_which_it_may_have_been_made(self, world, phone, other):
+        other.sync(consents=(decided(other),))
+        world.pass_hours(1)
+        request = phone.request(phone.event(), heard=None)
+        world.pass_hours(1)
+        other.sync(consents=(decided(other, granted=False, cites=1),))
+        world.pass_hours(1)
+        other.sync(consents=(decided(other, cites=2),))
+        assert self.arrive(world, phone, request) == [REFUSED]
+
+
 class TestNumbers:
     """What a device's numbers tell where its clocks tell nothing."""
 

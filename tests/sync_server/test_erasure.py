@@ -13,10 +13,10 @@ from contracts.errors import ConfigError, PermissionDenied, UnknownError
 from contracts.identity import OwnerKind
 from contracts.rounds import RoundUpdate
 from contracts.summary import Summary
-from contracts.sync import VerdictKind
+from contracts.sync import Heard, VerdictKind
 from sync_server import audit, audit_log, erasure, person_export, rounds, tables
 from sync_server.erasure_journal import Erasure, ErasureJournal, Mark, Reached
-from sync_server.event_time import Known
+from sync_server.event_time import Fixed
 from sync_server.people import Owner, find
 from sync_server.turn import take_turn
 
@@ -153,6 +153,40 @@ class TestFreshStart:
         ada.sync(consents=(self.late_fact,), identity_tokens=(token,))
         assert kinds(ada.sync(ada.event(owner="login:ada"), identity_tokens=(token,))) == [REFUSED]
 
+    def test_a_request_that_comes_twice_brings_no_old_opt_in_back(self, world, ada, again, erase):
+        """The second time, its device has synced since the erasure: with that very request."""
+        slow = ada.request()
+        world.pass_hours(1)
+        fact = clocked(ada, Purpose.ANALYTICS, owner="login:ada", boot_id="earlier", decided_at=2**41)
+        world.pass_hours(1)
+        erase("login:ada")
+        world.pass_hours(1)
+        answer = world.wire.sync(ada.device_id, slow, "application/json")
+        ada.heard = Heard(server_time=answer.server_time, boot_id="boot", uptime_ms=ada.uptime_ms)
+        again.log_in("login:ada", purposes=())
+        world.pass_hours(1)
+        request = ada.request(consents=(fact,), identity_tokens=(world.provider.token("login:ada"),))
+        for _ in range(2):
+            world.wire.sync(ada.device_id, request, "application/json")
+            world.pass_hours(1)
+        assert kinds(again.sync(again.event())) == [REFUSED]
+
+    def test_what_was_made_while_the_last_request_was_under_way_stays_barred(self, world, ada, again, erase):
+        slow = ada.request()
+        world.pass_hours(1)
+        meanwhile = ada.event("meanwhile", owner="login:ada", boot_id="earlier", occurred_at=2**41)
+        world.pass_hours(1)
+        erase("login:ada")
+        world.pass_hours(1)
+        world.wire.sync(ada.device_id, slow, "application/json")
+        again.log_in("login:ada", purposes=())
+        world.pass_hours(1)
+        again.sync(consents=consenting(again))
+        world.pass_hours(1)
+        token = world.provider.token("login:ada")
+        since = ada.event("since", owner="login:ada")
+        assert kinds(ada.sync(meanwhile, since, identity_tokens=(token,))) == [REFUSED, ACCEPTED]
+
     def test_the_bar_outlives_another_erasure_and_a_rotated_key(self, world, again, erase, journal):
         world.pass_hours(1)
         erase("login:ada")
@@ -173,6 +207,15 @@ class TestOtherDevices:
         fresh = ada.sync(owner="anonymous:new")
         assert fresh.profile is None or not fresh.profile.erased
         assert not ada.sync(owner="anonymous:new", profile_version=7).profile.erased
+
+    def test_a_copy_of_a_device_that_was_told_is_told_too(self, world, ada, erase):
+        """A restored backup, say: the server knows of one device that has forgotten already."""
+        version = ada.sync(owner="login:ada").profile.version
+        erase("login:ada")
+        for _ in range(2):
+            assert ada.sync(owner="anonymous:new").profile is not None
+        assert ada.sync(owner="login:ada", profile_version=version).profile.erased
+        assert not ada.sync(owner="login:ada").profile  # holds nothing
 
     def test_a_decision_still_on_its_way_does_not_keep_a_device_from_syncing(self, world, ada, erase):
         version = ada.sync(owner="login:ada").profile.version
@@ -261,22 +304,11 @@ def test_an_export_holds_all_of_a_person_and_nothing_of_others(world, ada):
     assert "login:ada" not in text
 
 
-@pytest.mark.parametrize(
-    ("made_ms", "uncertain", "earliest", "barred"),
-    [
-        (90, False, 0, True),
-        (110, False, 0, False),
-        (110, True, 120, False),
-        (110, True, 50, True),  # may have been made before
-        (90, True, 120, True),  # another copy of the device has synced since: what is known is of that one
-    ],
-)
-def test_what_may_have_been_made_before_an_erasure_is_barred(
-    made_ms: int, uncertain: bool, earliest: int, barred: bool
-) -> None:
+def test_what_may_have_been_made_before_an_erasure_is_barred() -> None:
     erased = Owner(1, OwnerKind.LOGIN, "handle", None, 1, 0, 0, not_before=100)
-    assert erased.bars(made_ms, uncertain, Known(earliest, 200)) is barred
-    assert not replace(erased, not_before=0).bars(made_ms, uncertain, Known(earliest, 200))
+    assert erased.bars(Fixed(time_ms=110, uncertain=True, earliest_ms=100, cautious_ms=110))
+    assert not erased.bars(Fixed(time_ms=110, uncertain=True, earliest_ms=101, cautious_ms=110))
+    assert not replace(erased, not_before=0).bars(Fixed(time_ms=0, uncertain=True, earliest_ms=0, cautious_ms=0))
 
 
 def test_an_erasure_that_failed_and_was_done_again_spares_who_came_back(world, tmp_path):
