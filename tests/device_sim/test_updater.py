@@ -3,7 +3,6 @@
 import functools
 import http.server
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from device_sim.updater import BundleUpdater
 from export.inference.recommender import check_bundle
 from export.repository import publish, trusted_root
 from export.verify import verify_bundle
+from tests.power_loss import POWER, PowerLoss
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -253,35 +253,6 @@ def test_without_a_network_nothing_changes(shop: Shop, open_updater, tmp_path: P
     with pytest.raises(httpx.TransportError):
         updater.update(offer(1))
     assert updater.version == 0
-
-
-class PowerLoss(BaseException):
-    pass
-
-
-class Power:
-    """Fails every change of a file below a folder from the n-th on, as the interpreter's own audit events see them."""
-
-    CHANGES = frozenset(
-        {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.truncate", "shutil.rmtree"}
-    )
-
-    def __init__(self) -> None:
-        self.folder: str | None = None
-        self.left = 0
-        sys.addaudithook(self)
-
-    def __call__(self, event: str, arguments: tuple) -> None:
-        if self.folder is None or not (event in self.CHANGES or (event == "open" and arguments[2] & 0o3)):
-            return
-        # A symbolic link is named by its second argument; everything else changes its first.
-        if str(arguments[1 if event == "os.symlink" else 0]).startswith(self.folder):
-            if self.left <= 0:
-                raise PowerLoss(event)
-            self.left -= 1
-
-
-POWER = Power()
 
 
 @pytest.mark.parametrize("held", [0, 1])

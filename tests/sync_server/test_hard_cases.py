@@ -1,7 +1,7 @@
 """The hard cases that a sync server must survive with nothing lost and nothing counted twice, each by its name.
 
-The eighth (consent) and the ninth (erasure) have files of their own; the tenth is the phone's: see
-`tests/device_sim/test_updater.py`.
+The eighth (consent), the ninth (erasure) and the tenth (bundles) have files of their own:
+`test_hard_cases_consent.py` and `test_hard_cases_bundles.py`.
 """
 
 import gzip
