@@ -16,10 +16,15 @@ from contracts.summary import Summary
 from contracts.windows import HourCount
 
 
-class PersonRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks, proven."""
+class PersonRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who asks, proven.
+
+    Make a new `request_id` for each wish and send the same one until the wish is answered: an erasure that came twice
+    is answered as the first time, and does not erase again whoever came back in between.
+    """
 
     identity_token: Annotated[str, Meta(min_length=1)]  # of the identity provider, see contracts.identity
+    request_id: Annotated[str, Meta(max_length=128)] = ""  # random; without one, only the same bytes are the same wish
 
 
 class HeldOwner(msgspec.Struct, frozen=True, kw_only=True):

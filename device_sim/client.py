@@ -1,6 +1,7 @@
 """The sync client: enrols the device, and does a whole sync in one request."""
 
 import random
+import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -48,6 +49,7 @@ ROUNDS_PATH = "/v1/rounds"
 ERASE_PATH = "/v1/people/erase"
 _COMPRESSION_LEVEL = 3
 _CHALLENGE, _NO_CHALLENGE = "challenge", b"none"
+_ERASURE = "erasure"  # the wish to be forgotten, until it is answered
 T = TypeVar("T")
 Attest = Callable[[str], bytes]
 """The platform's word, over the device's key and a challenge of the server, that this is the app on a real device."""
@@ -250,10 +252,19 @@ class SyncClient:
         """Have the server forget who a token proves.
 
         Raises:
-            httpx.TransportError: if no answer came; the next sync tells.
+            httpx.TransportError: if no answer came: asked again, it is the same wish, which is carried out once.
             InputError: if the server refuses, or knows nobody of that name.
         """
-        return self._post(ERASE_PATH, PersonRequest(identity_token=identity_token), Forgotten)
+        wish = self._database.get(_ERASURE) or secrets.token_hex(16).encode()
+        self._database.put(_ERASURE, wish)
+        asked = PersonRequest(identity_token=identity_token, request_id=wish.decode())
+        try:
+            answer = self._post(ERASE_PATH, asked, Forgotten)
+        except InputError:
+            self._database.put(_ERASURE, None)
+            raise
+        self._database.put(_ERASURE, None)
+        return answer
 
     def _post(self, path: str, message: object, answer: type[T], signed: bool = True) -> T:
         body = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(codec.encode(message, self._content_type))

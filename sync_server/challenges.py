@@ -29,8 +29,12 @@ class Challenges:
         time = _TIME.pack(now_ms)
         return base64.urlsafe_b64encode(time + self._mac(device_id, time)).decode()
 
-    def check(self, challenge: str, device_id: str, now_ms: int) -> None:
-        """Raises AuthenticationError unless this server gave the challenge to this device not too long ago."""
+    def check(self, challenge: str, device_id: str, now_ms: int) -> int:
+        """When the server gave a challenge, milliseconds since 1970.
+
+        Raises:
+            AuthenticationError: unless it was this server, to this device, and not too long ago.
+        """
         again = "sign the request with the challenge in this answer's header"
         try:
             raw = base64.b64decode(challenge, altchars=b"-_", validate=True)
@@ -39,8 +43,10 @@ class Challenges:
         time, mac = raw[: _TIME.size], raw[_TIME.size :]
         if len(time) < _TIME.size or not hmac.compare_digest(mac, self._mac(device_id, time)):
             raise AuthenticationError(f"the challenge is none of this server's: {again}")
-        if not 0 <= now_ms - _TIME.unpack(time)[0] <= LIFETIME_MS:
+        given_at: int = _TIME.unpack(time)[0]
+        if not 0 <= now_ms - given_at <= LIFETIME_MS:
             raise AuthenticationError(f"the challenge is older than {LIFETIME_MS // 3_600_000} hours: {again}")
+        return given_at
 
     def _mac(self, device_id: str, time: bytes) -> bytes:
         return hmac.digest(self._key, time + device_id.encode(), hashlib.sha256)[:MAC_BYTES]

@@ -54,6 +54,8 @@ class Signer:
 
     device_id: str
     role: DeviceRole
+    challenge: str
+    challenged_at: int  # when the server gave the challenge: the request was made since
 
 
 def check(device: Device) -> Device:
@@ -173,7 +175,7 @@ def authenticate(
     if held is None:
         raise AuthenticationError(f"device {device_id!r} is not enrolled here: enrol with POST /v1/devices")
     key, role = held
-    challenges.check(challenge, device_id, now_ms)
+    challenged_at = challenges.check(challenge, device_id, now_ms)
     try:
         raw = base64.b64decode(signature + "=" * (-len(signature) % 4), altchars=b"-_", validate=True)
         key.verify(raw, signed_bytes(method, path, challenge, body))
@@ -182,7 +184,7 @@ def authenticate(
             f"the signature of device {device_id!r} does not fit this request: sign method, path, challenge and the "
             "body as sent, after compression"
         ) from None
-    return Signer(device_id, role)
+    return Signer(device_id, role, challenge, challenged_at)
 
 
 def device_of(row: Row) -> Device:

@@ -9,6 +9,7 @@ The journal has the erasure before it is committed (`sync_server.erasure_journal
 lacks of it.
 """
 
+import hashlib
 import secrets
 from collections.abc import Collection, Iterable
 
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, delete, or_, select, update
 
 from contracts.errors import UnknownError
 from contracts.outbox import Erased as Told
+from contracts.people import Forgotten
 from contracts.sync import VerdictKind
 from sync_server import audit_log, outbox
 from sync_server.bulk import insert_rows
@@ -42,15 +44,30 @@ OF_OWNERS = tuple(
 """Tables of which an owner's rows go whole."""
 
 
-def erase(turn: Turn, journal: ErasureJournal, generation: str, person_id: int, actor: str) -> Erasure:
+def request_key(device_id: str, request: bytes) -> str:
+    """By what a person's request is known again: 64 hexadecimal digits, which tell nothing of it."""
+    return hashlib.sha256(device_id.encode() + b"\n" + request).hexdigest()
+
+
+def answered(connection: Connection, request: str) -> Forgotten | None:
+    """What a person's request was answered with, None if it was not carried out."""
+    mine = select(erasures).where(erasures.c.request == request).order_by(erasures.c.erased_at).limit(1)
+    row = connection.execute(mine).one_or_none()
+    return None if row is None else Forgotten(erased_at=row.erased_at, owners=row.owners)
+
+
+def erase(
+    turn: Turn, journal: ErasureJournal, generation: str, person_id: int, actor: str, request: str = ""
+) -> Erasure:
     """Erase a person: all linked owners, as they are now.
 
     Args:
-        turn: the transaction. Should it fail, the next start of the server completes what the journal says.
+        turn: the transaction. Should it fail, what the journal says is completed within a minute, see `Completion`.
         journal: of the store.
         generation: of the store.
         person_id: whom.
         actor: who asked for it, see `sync_server.audit_log.Entry`.
+        request: see `request_key`, empty if it was not the person.
 
     Returns:
         what the journal says of it.
@@ -68,6 +85,7 @@ def erase(turn: Turn, journal: ErasureJournal, generation: str, person_id: int, 
         handles=(handle, *sorted({row.handle for row in rows} - {handle})),
         identifiers=tuple(sorted(Identifier(row.digest, row.key_version) for row in rows)),
         reached=Reached(generation, turn.stamp),
+        request=request,
     )
     journal.append(erasure)
     _carry_out(turn, [erasure])
@@ -137,7 +155,15 @@ def _carry_out(turn: Turn, some: Collection[Erasure]) -> None:
         insert_rows(connection, tombstones, stones, "replace")
     told = [Told(handle=one.handles[0], also=one.handles[1:], version=turn.stamp, at=one.erased_at) for one in some]
     outbox.add(turn, told)
-    done = [{"erasure_id": one.erasure_id, "erased_at": one.erased_at} for one in some]
+    done = [
+        {
+            "erasure_id": one.erasure_id,
+            "erased_at": one.erased_at,
+            "owners": len(one.handles),
+            "request": one.request,
+        }
+        for one in some
+    ]
     insert_rows(connection, erasures, sorted(done, key=lambda row: row["erasure_id"]))
 
 

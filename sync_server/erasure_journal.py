@@ -33,6 +33,7 @@ class Erasure(msgspec.Struct, frozen=True, tag_field="what", tag="erasure"):
     handles: tuple[str, ...]  # of the owners, the person's first
     identifiers: tuple[Identifier, ...]  # the owners' too, in no order that tells which is whose
     reached: Reached
+    request: str = ""  # which the person made, see `sync_server.erasure.request_key`; empty if staff did
 
 
 class Mark(msgspec.Struct, frozen=True, tag_field="what", tag="mark"):

@@ -268,7 +268,8 @@ def _decisions(turn: Turn, device: Device, request: SyncRequest) -> list[Decisio
     names = {fact.owner for fact in request.consents}
     (speakers,) = people.speakers(turn, [(device, names)], people.look_up(turn, names))
     denied = {name: speaker for name, speaker in speakers.items() if isinstance(speaker, str)}
-    erased_at = people.erasures(turn, denied)
+    erased_at = people.erasures(turn, denied.keys() | {request.owner or ""}) if denied else {}
+    unaware = request.profile_version > 0 and request.owner in erased_at  # is told so by this answer
     # Facts travel with every request until its answer is heard: one that the store does not know was made since the
     # last request was, or it was barred, and its device has not heard so.
     heard = request.heard is not None and request.heard.server_time == device.synced_at
@@ -281,7 +282,7 @@ def _decisions(turn: Turn, device: Device, request: SyncRequest) -> list[Decisio
         if isinstance(speaker, str):
             gone = erased_at.get(fact.owner, -1)
             unclear = made.uncertain and fact.decided_at is not None
-            if known.earliest <= gone or (gone >= 0 and (unclear or made.time_ms <= gone)):
+            if known.earliest <= gone or (gone >= 0 and (unaware or unclear or made.time_ms <= gone)):
                 continue  # of before the erasure, with which its proof went; answers that say so can be lost
             raise PermissionDenied(f"consent of {fact.owner!r} is refused: {speaker}")
         if not speaker.bars(made):

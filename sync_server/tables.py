@@ -292,6 +292,8 @@ erasures = Table(  # those of the journal that were carried out here
     metadata,
     Column("erasure_id", String(32), primary_key=True),
     Column("erased_at", BigInteger, nullable=False),
+    Column("owners", BigInteger, nullable=False),  # how many
+    Column("request", String(64), nullable=False, index=True),  # see sync_server.erasure.request_key; empty if of staff
 )
 
 audit_log = Table(  # rows are only ever added: triggers refuse the rest

@@ -380,6 +380,30 @@ def test_a_phone_of_an_erased_person_forgets_everything_and_goes_on_as_a_new_ses
     assert held_events(server, phone, other) == []
 
 
+def test_an_erasure_whose_answer_was_lost_is_asked_for_again_as_the_same_wish(server, open_phone, person: str) -> None:
+    phone, other = open_phone("one"), open_phone("two")
+    token = server.identity_provider.token(f"login:{person}")
+
+    def minute_later(sync: Callable[[], object]) -> None:
+        server.time.advance_to(server.time.now_ms() + 60_000)
+        sync()
+
+    phone.sync()
+    minute_later(other.sync)
+    phone.network._loss = 1.0
+    with pytest.raises(httpx.ReadError):
+        phone.client.erase(token)
+    phone.network._loss = 0.0
+    for _ in range(2):  # told to forget, and back again
+        minute_later(other.sync)
+        other.log_in(f"login:{person}", lambda: (token,))
+    assert phone.client.erase(token).erased_at == server.time.now_ms() - 120_000
+    minute_later(other.sync)
+    assert other.profile.version != 0
+    assert phone.client.erase(token).erased_at == server.time.now_ms()  # another wish
+    assert other.sync().erased
+
+
 def test_a_till_without_the_staff_s_token_is_refused(server, tmp_path: Path) -> None:
     till = Till(tmp_path / "till", server.http(), DeviceClock(server.time.now_ms, "b"), random.Random(1), "guessed")
     with pytest.raises(AuthenticationError, match="staff"):

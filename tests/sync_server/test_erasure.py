@@ -14,7 +14,7 @@ from contracts.identity import OwnerKind
 from contracts.rounds import RoundUpdate
 from contracts.summary import Summary
 from contracts.sync import Heard, VerdictKind
-from sync_server import audit, audit_log, erasure, person_export, rounds, tables
+from sync_server import audit, audit_log, erasure, identifiers, person_export, rounds, tables
 from sync_server.erasure_journal import Erasure, ErasureJournal, Mark, Reached
 from sync_server.event_time import Fixed
 from sync_server.people import Owner, find
@@ -187,10 +187,54 @@ class TestFreshStart:
         since = ada.event("since", owner="login:ada")
         assert kinds(ada.sync(meanwhile, since, identity_tokens=(token,))) == [REFUSED, ACCEPTED]
 
-    def test_the_bar_outlives_another_erasure_and_a_rotated_key(self, world, again, erase, journal):
+    def test_the_bar_outlives_another_erasure(self, world, again, erase, journal):
         world.pass_hours(1)
         erase("login:ada")
         assert kinds(again.sync(self.late, identity_tokens=(world.provider.token("login:ada"),))) != [ACCEPTED]
+
+
+@pytest.mark.parametrize("clocks", [{}, {"decided_at": None, "boot_id": "", "uptime_ms": 0}])
+def test_an_opt_in_of_before_does_not_count_though_answers_were_lost_and_the_phone_rebooted(world, ada, erase, clocks):
+    """The sync that passed it over was not heard, and after a reboot no clock tells that it is older than that."""
+    fact = clocked(ada, Purpose.PERSONALIZATION, **clocks)
+    token = (world.provider.token("login:ada"),)
+    world.pass_hours(1)
+    erase("login:ada")
+    world.pass_hours(1)
+    heard = ada.heard
+    ada.sync(consents=(fact,), identity_tokens=token)  # its answer is lost
+    world.pass_hours(1)
+    ada.sync(consents=(fact,), identity_tokens=token, heard=heard, boot_id="after a reboot", uptime_ms=5)
+    ada.sync(consents=(fact,), identity_tokens=token, heard=None, boot_id="after another", uptime_ms=5)
+    world.pass_hours(1)
+    assert kinds(ada.sync(ada.event(owner="login:ada"), identity_tokens=token)) == [REFUSED]
+    world.pass_hours(1)
+    since = clocked(ada, Purpose.PERSONALIZATION)  # made after an answer that was heard
+    ada.sync(consents=(since,), identity_tokens=token, boot_id="one more", uptime_ms=5)
+    assert kinds(ada.sync(ada.event(owner="login:ada"), identity_tokens=token)) == [ACCEPTED]
+
+
+def test_a_tombstone_holds_under_a_rotated_identifier_key(world, ada, erase):
+    def use(*versions):
+        some = {version: keys[version] for version in versions}
+        world.settings = msgspec.structs.replace(world.settings, identifier_keys=some)
+        world.open_again()
+
+    keys = {1: world.settings.identifier_keys[1], 2: bytes(range(32))}
+    world.pass_hours(1)
+    late, late_fact = ada.event("late", owner="login:ada"), clocked(ada, Purpose.PERSONALIZATION)
+    world.pass_hours(1)
+    erase("login:ada")
+    world.pass_hours(1)
+    use(1, 2)
+    identifiers.activate(world.store)
+    ada.sync(consents=(late_fact,))  # her name is seen, and the tombstone goes under the key in force
+    use(2)
+    token = (world.provider.token("login:ada"),)
+    (refused,) = ada.sync(late, consents=(late_fact,), identity_tokens=token).verdicts
+    assert (refused.kind, refused.reason) == (REFUSED, erasure.ERASED)
+    world.pass_hours(1)
+    assert kinds(ada.sync(ada.event("new"), consents=consenting(ada))) == [ACCEPTED]
 
 
 class TestOtherDevices:
@@ -216,6 +260,32 @@ class TestOtherDevices:
             assert ada.sync(owner="anonymous:new").profile is not None
         assert ada.sync(owner="login:ada", profile_version=version).profile.erased
         assert not ada.sync(owner="login:ada").profile  # holds nothing
+
+    def test_both_copies_of_a_cloned_phone_are_told(self, world, ada, erase):
+        version = ada.sync(owner="login:ada").profile.version
+        fact = clocked(ada, Purpose.ANALYTICS, granted=False)
+        erase("login:ada")
+        world.pass_hours(1)
+        assert ada.sync(owner="login:ada", profile_version=version).profile.erased
+        ada.sync(owner="anonymous:new")
+        world.pass_hours(1)
+        unaware = clocked(ada, Purpose.ANALYTICS, granted=False, cites=1)
+        for _ in range(2):  # the copy, until it has forgotten
+            told = ada.sync(owner="login:ada", profile_version=version, consents=(fact, unaware)).profile
+            assert (told.erased, told.owner, told.base_version) == (True, "login:ada", 0)
+        fresh = ada.sync(owner="anonymous:of the copy").profile
+        assert fresh is None or not fresh.erased
+
+    def test_a_copy_that_shows_a_token_or_has_an_anonymous_session_starts_with_an_empty_profile(self, world, erase):
+        phone = world.phone()
+        phone.sync(consents=tuple(phone.fact(purpose) for purpose in Purpose), owner=phone.owner)
+        version = phone.sync(phone.event("milk"), owner=phone.owner).profile.version
+        erase(phone.owner)
+        world.pass_hours(1)
+        assert phone.sync(owner=phone.owner, profile_version=version).profile.erased
+        phone.sync(owner="anonymous:new")
+        told = phone.sync(owner=phone.owner, profile_version=version).profile
+        assert (told.base_version, told.items, told.erased) == (0, {}, False)
 
     def test_a_decision_still_on_its_way_does_not_keep_a_device_from_syncing(self, world, ada, erase):
         version = ada.sync(owner="login:ada").profile.version

@@ -1,11 +1,14 @@
 """A person's rights over HTTP: with a proof of who they are on a device of theirs, or through the staff."""
 
+import base64
+
 import msgspec
 import pytest
 
 from contracts import codec
+from contracts.consent import Purpose
 from contracts.people import Forgotten, PersonExport, PersonRequest
-from contracts.sync import VerdictKind
+from contracts.sync import VerdictKind, signed_bytes
 from sync_server.erasure import OF_OWNERS
 
 
@@ -85,6 +88,73 @@ def test_an_erasure_done_by_a_server_outlives_its_kill(server_process):
     assert ask(phone, "export").status_code == 404
     assert msgspec.json.decode(again.wire.http.get("/readyz").content)["generation"] == phone.generation
     assert server_process.stop() == 0
+
+
+class Recorder:
+    """Somebody on the network, who keeps what a phone signed and delivers it when they like."""
+
+    def __init__(self, phone, request_id: str = "") -> None:
+        self.phone = phone
+        body = PersonRequest(identity_token=phone.world.provider.token(phone.owner), request_id=request_id)
+        self.body = codec.encode(body)
+        challenge = phone.world.wire.challenges[phone.device_id]
+        signature = phone.key.sign(signed_bytes("POST", "/v1/people/erase", challenge, self.body))
+        encoded = base64.urlsafe_b64encode(signature).decode().rstrip("=")
+        self.headers = {"authorization": f"PocketrecDevice {phone.device_id}.{challenge}.{encoded}"}
+
+    def deliver(self):
+        return self.phone.world.wire.http.post("/v1/people/erase", content=self.body, headers=self.headers)
+
+
+def test_an_erasure_that_somebody_recorded_erases_nobody_who_came_back(server_process):
+    world = server_process.start()
+    phone = world.phone()
+    phone.log_in("login:ada", "card:1")
+    phone.sync(phone.event("milk"))
+    with_id, without, held_back = Recorder(phone, "wish-1"), Recorder(phone), Recorder(phone, "wish-2")
+    world.pass_hours(1)
+    first = with_id.deliver()
+    assert (first.status_code, codec.decode(first.content, Forgotten).owners) == (200, 2)
+    assert with_id.deliver().content == first.content  # nobody is there to be erased
+
+    def come_back(item):
+        world.pass_hours(1)
+        again = world.phone()
+        again.log_in("login:ada", purposes=())
+        world.pass_hours(1)
+        clocks = {"decided_at": world.clock.now_ms(), "boot_id": "boot", "uptime_ms": again.uptime_ms}
+        again.sync(consents=tuple(again.fact(purpose, **clocks) for purpose in Purpose))
+        again.sync(again.event(item))
+        world.pass_hours(1)
+        return again
+
+    again = come_back("bread")
+    assert with_id.deliver().content == first.content
+    assert (held_back.deliver().status_code, without.deliver().status_code) == (401, 401)
+    held = codec.decode(ask(again, "export").content, PersonExport)
+    assert [event.payload["item_id"] for event in held.events] == ["bread"]
+    new = Recorder(again)
+    second = new.deliver()
+    assert codec.decode(second.content, Forgotten).erased_at == world.clock.now_ms()
+    come_back("eggs")
+    server_process.kill()
+    world = phone.world = again.world = server_process.start()
+    world.wire.keys |= {one.device_id: one.key for one in (phone, again)}
+    assert (with_id.deliver().content, new.deliver().content) == (first.content, second.content)
+    again.sync(owner="login:ada", identity_tokens=(world.provider.token("login:ada"),))
+    held = codec.decode(ask(again, "export").content, PersonExport)
+    assert [event.payload["item_id"] for event in held.events] == ["eggs"]
+
+
+def test_a_wish_that_is_repeated_with_another_challenge_is_the_same_wish(ada):
+    ada.world.pass_hours(1)
+    first = Recorder(ada, "wish").deliver()
+    assert first.status_code == 200
+    ada.sync()
+    assert Recorder(ada, "wish").deliver().content == first.content
+    other = ada.world.phone()
+    other.owner = ada.owner
+    assert Recorder(other, "wish").deliver().status_code == 404  # of another device
 
 
 def test_every_table_about_owners_is_in_the_export():
