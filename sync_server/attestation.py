@@ -14,12 +14,12 @@ from contracts.sync import EnrolRequest
 class Attest(Protocol):
     """What `ServerSettings.attestation` names, as `module:function`."""
 
-    def __call__(self, request: EnrolRequest, challenge: str) -> str:
+    def __call__(self, request: EnrolRequest) -> str:
         """Judge an enrolment.
 
         Args:
-            request: with `attestation`, what the platform said, and the `public_key` that is to be enrolled.
-            challenge: the server's, given for this public key not long ago: what the platform must have attested.
+            request: with `attestation`, what the platform said, the `public_key` that is to be enrolled, and the
+                `challenge` that the platform must have attested: the server's, given for this key not long ago.
 
         Returns:
             why the device is refused; empty if it is accepted.

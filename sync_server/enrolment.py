@@ -73,7 +73,7 @@ def enrolling(store: Store, settings: ServerSettings) -> Enrol:
             quota, name = settings.enrolments_per_staff_and_hour, "enrolments_per_staff_and_hour"
         if attest is not None:
             _check_attested(challenges, request, now_ms)
-            if refused := attest(request, request.challenge):
+            if refused := attest(request):
                 raise PermissionDenied(f"the attestation is refused: {refused}")
         with take_turn(store) as turn:
             connection = turn.connection

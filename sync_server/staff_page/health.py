@@ -15,10 +15,11 @@ DAY_MS = 86_400_000
 @dataclass(frozen=True)
 class Health:
     """Attributes:
-    devices: enrolled.
+    devices: enrolled, but for those that were revoked.
     seen: of these, those that synced within the last day.
     agreement: of the seen devices that hold a profile, how many hold it as it is now.
-    missing: events that devices have numbered below what has arrived, and that have not arrived: held back, or lost.
+    missing: events that these devices have numbered below what has arrived, and that have not arrived: held back, or
+        lost.
     dropped: events that devices had to give up, told within the last day.
     quarantined: events set aside within the last day, with a readable key or without.
     waiting: messages of the outbox that the broker has not acknowledged.
@@ -42,13 +43,16 @@ def health(connection: Connection, now_ms: int) -> Health:
 
     life = (settled_ranges.c.device_id, settled_ranges.c.epoch)
     arrived = func.sum(settled_ranges.c.last - settled_ranges.c.first + 1)
-    lives = select((func.max(settled_ranges.c.last) + 1 - arrived).label("missing")).group_by(*life).subquery()
+    revoked = select(devices.c.device_id).where(devices.c.revoked_at.is_not(None))
+    told = select((func.max(settled_ranges.c.last) + 1 - arrived).label("missing")).group_by(*life)
+    lives = told.where(settled_ranges.c.device_id.not_in(revoked)).subquery()
     given_up = func.sum(dropped_ranges.c.last - dropped_ranges.c.first + 1)
+    enrolled = select(func.count()).select_from(devices).where(devices.c.revoked_at.is_(None))
     keyed = select(func.count()).select_from(events).where(QUARANTINED)
     keyless = select(func.count()).select_from(quarantine).where(quarantine.c.received_at > yesterday)
     return Health(
-        devices=number(select(func.count()).select_from(devices)),
-        seen=number(select(func.count()).select_from(devices).where(devices.c.synced_at > yesterday)),
+        devices=number(enrolled),
+        seen=number(enrolled.where(devices.c.synced_at > yesterday)),
         agreement=consistency.of_everybody(connection, now_ms),
         missing=number(select(func.sum(lives.c.missing))),
         dropped=number(select(given_up).where(dropped_ranges.c.received_at > yesterday)),

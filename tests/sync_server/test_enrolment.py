@@ -14,6 +14,7 @@ from contracts.rounds import RoundUpdate
 from contracts.sync import CHALLENGE_HEADER, EnrolRequest, Problem, Revocation, VerdictKind
 from sync_server import attestation, audit
 from sync_server.enrolment import NotAttested, enrolling, revoke
+from sync_server.staff_page.health import health
 from sync_server.tables import audit_log, enrolments
 
 STAFF_TOKEN = "a-token-for-ingest-alone"
@@ -85,6 +86,21 @@ def test_a_recorded_enrolment_changes_nothing_for_the_device(world):
     assert audit.count_events(world.store) == 6
 
 
+def test_a_revoked_device_is_none_of_the_fleet_s_health(world):
+    def figures():
+        with world.store.read() as connection:
+            found = health(connection, world.clock.now_ms())
+        return found.devices, found.seen, found.missing
+
+    for phone in (world.phone(), world.phone()):
+        phone.log_in(f"login:{phone.device_id}")
+        phone.seq = 3
+        phone.sync(phone.event())
+    assert figures() == (2, 2, 6)
+    revoke(world.store, "ada", phone.device_id)
+    assert figures() == (1, 1, 3)
+
+
 def test_a_revoked_device_is_told_so_and_what_it_sent_stays(world):
     phone, other = world.phone(), world.phone()
     phone.log_in("login:ada")
@@ -130,9 +146,9 @@ def test_staff_revoke_over_http(http_world):
 OPERATORS_OWN = """
 import json
 
-def good(request, challenge):
+def good(request):
     said = json.loads(request.attestation)
-    if said != {"key": request.public_key.hex(), "challenge": challenge, "app": "shop"}:
+    if said != {"key": request.public_key.hex(), "challenge": request.challenge, "app": "shop"}:
         return f"it is about {said.get('app')!r}, not about this app"
     return ""
 """
