@@ -130,6 +130,13 @@ class Goldens(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: float  # largest allowed absolute score error on another processor
 
 
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers `POST /v1/bundles`, which staff send with the role `publish`: a tar of a TUF repository's files."""
+
+    bundle_version: Annotated[int, Meta(ge=0)]  # the newest that the server offers from now on
+    added: Annotated[int, Meta(ge=0)]  # files that it did not have before; 0 if all had come already
+
+
 class BundleTarget(msgspec.Struct, frozen=True, kw_only=True):
     """The `custom` field of a TUF target: what the file is."""
 

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
 from contracts.bundle import BundleTarget, Manifest
-from contracts.errors import BundleError, IntegrityError, RollbackError, SignatureError
+from contracts.errors import BundleError, IntegrityError, RollbackError
 from contracts.sync import BundleOffer
 from device_sim.tuf_fetcher import HttpxFetcher
 from export.archive import decompress, pack, unpack
 from export.durable import sync_folder
 from export.patch import apply_patch
+from export.tuf_errors import contract_errors
 from export.verify import verify_bundle
 
 Check = Callable[[Path, Manifest], None]
@@ -188,20 +188,11 @@ class BundleUpdater:
 
 @contextmanager
 def _contract_errors() -> Iterator[None]:
-    """python-tuf's errors as those of the contracts."""
+    """python-tuf's errors as those of the contracts, but for the network's own."""
     try:
-        yield
-    except tuf_errors.BadVersionNumberError as error:
-        raise RollbackError(f"the repository's metadata is older than what is held: {error}") from error
-    except tuf_errors.ExpiredMetadataError as error:
-        raise SignatureError(f"the repository's metadata has expired: {error}; its owner must refresh it") from error
-    except tuf_errors.LengthOrHashMismatchError as error:
-        raise IntegrityError(f"the repository's files do not fit together: {error}") from error
-    except tuf_errors.RepositoryError as error:
-        raise SignatureError(f"the repository's metadata cannot be trusted: {error}") from error
-    except tuf_errors.DownloadLengthMismatchError as error:
-        raise IntegrityError(f"a file of the repository is longer than signed: {error}") from error
-    except tuf_errors.DownloadError as error:
-        if isinstance(error.__cause__, httpx.TransportError):
-            raise error.__cause__ from None
-        raise BundleError(f"the repository cannot be read: {error}") from error
+        with contract_errors():
+            yield
+    except BundleError as error:
+        if error.__cause__ is not None and isinstance(error.__cause__.__cause__, httpx.TransportError):
+            raise error.__cause__.__cause__ from None
+        raise

@@ -4,16 +4,17 @@ The manifest comes first, so that whoever unpacks knows every other member's nam
 an unpacked bundle is the tar it came from: a phone keeps no second copy of a bundle to apply a patch to it.
 """
 
+import hashlib
 import io
 import tarfile
 from pathlib import Path
 
 import zstandard
 
-from contracts.bundle import MANIFEST, Manifest
+from contracts.bundle import MANIFEST, BundleTarget, Manifest
 from contracts.errors import IntegrityError
 from export.durable import sync_folder, write_synced
-from export.verify import MAX_MANIFEST_BYTES, SIGNATURE, SIGNATURE_BYTES, decode_manifest, read_manifest
+from export.verify import MAX_MANIFEST_BYTES, SIGNATURE, SIGNATURE_BYTES, decode_manifest, read_manifest, verify_bundle
 
 LEVEL = 19  # the highest of zstd that needs no more memory to decompress
 
@@ -109,6 +110,28 @@ def unpack(tar: bytes, destination: Path) -> Manifest:
         raise IntegrityError(f"the archive lacks {name}, which its {MANIFEST} lists")
     for folder in folders:
         sync_folder(folder)
+    return manifest
+
+
+def unpack_checked(data: bytes, target: BundleTarget, destination: Path) -> Manifest:
+    """Unpack a compressed bundle and check that it is the one that its repository describes, file by file.
+
+    Args:
+        data: what `compress` gave.
+        target: the repository's description.
+        destination: a new directory.
+
+    Raises:
+        IntegrityError: if it is not.
+        BundleError: if the bundle is of a format that this version does not know.
+    """
+    tar = decompress(data, target.unpacked_bytes)
+    if (found := hashlib.sha256(tar).hexdigest()) != target.unpacked_sha256:
+        raise IntegrityError(f"bundle {target.version} unpacks to sha256 {found}, not {target.unpacked_sha256}")
+    unpack(tar, destination)
+    manifest = verify_bundle(destination)
+    if manifest.bundle_version != target.version:
+        raise IntegrityError(f"bundle {target.version} was promised, its manifest says {manifest.bundle_version}")
     return manifest
 
 

@@ -84,7 +84,7 @@ def publish(
     """
     manifest = verify_bundle(bundle_dir)
     create_keys(keys_dir)
-    with _one_writer(repository_dir):
+    with one_writer(repository_dir):
         state = _State(repository_dir, keys_dir, lifetimes or Lifetimes(), now or datetime.now(UTC))
         held = state.bundles()
         newest = max(held, default=0)
@@ -127,7 +127,7 @@ def refresh(
     """
     if not (repository_dir / "metadata" / "timestamp.json").exists():
         raise BundleError(f"{repository_dir} holds no published bundle: publish one first")
-    with _one_writer(repository_dir):
+    with one_writer(repository_dir):
         _State(repository_dir, keys_dir, lifetimes or Lifetimes(), now or datetime.now(UTC)).announce()
 
 
@@ -144,7 +144,8 @@ def trusted_root(repository_dir: Path) -> bytes:
 
 
 @contextmanager
-def _one_writer(repository_dir: Path) -> Iterator[None]:
+def one_writer(repository_dir: Path) -> Iterator[None]:
+    """Wait until nobody else writes into the repository."""
     repository_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(repository_dir, os.O_RDONLY)
     try:

@@ -16,9 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from contracts.errors import BundleError, IntegrityError
-from export.archive import decompress, unpack
+from export.archive import unpack_checked
 from export.inference.recommender import Recommender, check_bundle
-from export.verify import verify_bundle
 from sync_server.bundles import PublishedBundle, published_bundles
 
 RETRY_S = 60  # a bundle that failed is tried again after so long: its file may have been put right
@@ -89,17 +88,9 @@ def load_published(repository: Path, published: PublishedBundle) -> Recommender:
     data = (repository / published.path).read_bytes()
     if (len(data), hashlib.sha256(data).hexdigest()) != (published.bytes, published.sha256):
         raise IntegrityError(f"{published.path} is not the file that the repository names: publish it again")
-    tar = decompress(data, published.unpacked_bytes)
-    if (found := hashlib.sha256(tar).hexdigest()) != published.unpacked_sha256:
-        raise IntegrityError(f"bundle {published.version} unpacks to sha256 {found}, not {published.unpacked_sha256}")
     with TemporaryDirectory(prefix="pocketrec-bundle-") as folder:  # what is loaded stays in memory
         directory = Path(folder, "bundle")
-        unpack(tar, directory)
-        manifest = verify_bundle(directory)
-        if manifest.bundle_version != published.version:
-            raise IntegrityError(
-                f"bundle {published.version} was promised, its manifest says {manifest.bundle_version}"
-            )
+        manifest = unpack_checked(data, published.target, directory)
         try:
             check_bundle(directory, manifest)
             return Recommender(directory, manifest)

@@ -20,6 +20,7 @@ from contracts.rounds import RoundUpdate
 from contracts.sync import CHALLENGE_HEADER, SyncResponse
 from sync_server import devices, openapi, rounds
 from sync_server.active_bundle import ActiveBundle
+from sync_server.bundle_routes import BUNDLE_ROUTES
 from sync_server.challenges import Challenges
 from sync_server.channels import CHANNEL_ROUTES
 from sync_server.damaged import read_request
@@ -126,6 +127,7 @@ def create_app(settings: ServerSettings) -> Litestar:
             *ENROLMENT_ROUTES,
             *CHANNEL_ROUTES,
             *RIGHTS_ROUTES,
+            *BUNDLE_ROUTES,
             *UNMERGE_ROUTES,
             sync_device,
             hand_in,

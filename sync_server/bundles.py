@@ -39,12 +39,14 @@ class _Metadata(msgspec.Struct):
 class PublishedBundle(msgspec.Struct, frozen=True, kw_only=True):
     """A whole bundle as the repository's targets describe it."""
 
-    version: int
     path: str  # below the repository's folder
     bytes: int
     sha256: str
-    unpacked_bytes: int
-    unpacked_sha256: str
+    target: BundleTarget
+
+    @property
+    def version(self) -> int:
+        return self.target.version
 
 
 def newest_bundle(repository: Path) -> int:
@@ -84,12 +86,10 @@ def _bundle(name: str, target: _Target, custom: BundleTarget) -> PublishedBundle
     folder, _, file = name.rpartition("/")
     sha256 = target.hashes.get("sha256", "")
     return PublishedBundle(
-        version=custom.version,
         path=f"targets/{folder}/{sha256}.{file}",
         bytes=target.length,
         sha256=sha256,
-        unpacked_bytes=custom.unpacked_bytes,
-        unpacked_sha256=custom.unpacked_sha256,
+        target=custom,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from contracts.bundle import Publication
 from contracts.codec import FORMATS
 from contracts.events import Event
 from contracts.people import Forgotten, PersonExport, PersonRequest
@@ -35,7 +36,7 @@ _TYPES = (
     *(PersonRequest, PersonExport, Forgotten),
     *(SyncRequest, SyncResponse, RoundUpdate, RoundReceipt, Event, Problem),
     *(RecommendationRequest, RecommendationResponse, ProfileRequest, ProfileResponse),
-    *(UnmergeRequest, Separation, Lifted, Why),
+    *(UnmergeRequest, Separation, Lifted, Why, Publication),
 )
 
 
@@ -70,6 +71,7 @@ def document(repository_path: str) -> dict[str, Any]:
                 "post": _post("What a person may want now", RecommendationRequest, RecommendationResponse)
             },
             "/v1/profile": {"post": _post("What is known of a person", ProfileRequest, ProfileResponse)},
+            "/v1/bundles": {"post": _publication()},
             "/v1/people/unmerge": {
                 "post": _post(
                     "Keep two sides apart; needs the role `erase`", UnmergeRequest, Separation, by=STAFF_SCHEME
@@ -128,6 +130,14 @@ def _enrolment() -> dict[str, Any]:
     }
     for status, description in said.items():
         operation["responses"][status] = operation["responses"]["default"] | {"description": description}
+    return operation
+
+
+def _publication() -> dict[str, Any]:
+    said = "Hand in a publication: a tar of the TUF repository's metadata/ and targets/; needs the role `publish`"
+    operation = _post(said, None, Publication, by=STAFF_SCHEME)
+    operation["requestBody"] = {"required": True, "content": {"application/x-tar": {}}}
+    operation["responses"] = _responses(_content(Publication), STAFF_SCHEME, takes_body=True)
     return operation
 
 

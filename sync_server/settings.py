@@ -60,6 +60,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     clock_file: str | None = None  # read the time from this file (see FileClock) instead of the machine's clock
     max_body_bytes: Annotated[int, Meta(ge=1024)] = MAX_BODY_BYTES
     max_decoded_bytes: Annotated[int, Meta(ge=1024)] = MAX_DECODED_BYTES
+    max_publication_bytes: Annotated[int, Meta(ge=1024)] = 2**29  # of an upload to /v1/bundles; it lies on the disk
     retry_changed_s: Annotated[int, Meta(ge=1)] = 60  # come back after so long where something changed
     retry_idle_s: Annotated[int, Meta(ge=1)] = 900  # and after so long where nothing did
     retry_longest_s: Annotated[int, Meta(ge=1)] = 4 * 3600  # growing to so long while nothing does

@@ -26,7 +26,7 @@ class Role(StrEnum):
     INGEST = "ingest"  # enrol and revoke the shop's devices: tills, web shops, kiosks
     READ = "read"  # look at people's profiles, and at the fleet's health
     ERASE = "erase"  # export, erase, unmerge and decide for people
-    PUBLISH = "publish"  # start rollouts; bundles themselves are signed and published with the TUF keys
+    PUBLISH = "publish"  # hand in publications; they are signed elsewhere, with keys that no server has
     METRICS = "metrics"  # fetch /metrics: what collects them must not be able to look at people
 
 

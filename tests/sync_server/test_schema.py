@@ -2,6 +2,8 @@
 
 import base64
 import gzip
+import io
+import tarfile
 from urllib.parse import unquote
 
 import msgspec
@@ -38,6 +40,16 @@ def as_messagepack(ctx, value):
         return msgspec.msgpack.encode(value)
     except OverflowError:  # MessagePack has no such integer
         return msgspec.json.encode(value)
+
+
+@schemathesis.serializer("application/x-tar")
+def as_tar(ctx, value):
+    data, upload = msgspec.json.encode(value), io.BytesIO()
+    with tarfile.open(fileobj=upload, mode="w") as tar:
+        member = tarfile.TarInfo("metadata/timestamp.json")
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+    return upload.getvalue()
 
 
 class Credentials(requests.auth.AuthBase):
