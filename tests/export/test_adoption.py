@@ -228,6 +228,7 @@ def test_cut_off_anywhere_the_repository_is_what_it_was_or_what_it_becomes(publi
         now = (publisher.server / TIMESTAMP).read_bytes()
         if now == (publisher.folder / "before" / TIMESTAMP).read_bytes():
             assert publisher.hand_in().version == 2  # again, over whatever was left
+        assert files(publisher.own).items() <= files(publisher.server).items()  # all that the timestamp leads to
         steps += 1
     assert steps > 5
     assert {name: data for name, data in files(publisher.server).items() if "/." not in name} == files(publisher.own)
