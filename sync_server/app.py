@@ -83,7 +83,7 @@ def create_app(settings: ServerSettings) -> Litestar:
         """What is left to do when a request is signed, counted and decoded, each once."""
         state, device = request.app.state, signer(request, body)
         wanted = read_request(body.decoded(settings.max_decoded_bytes), body.format)
-        state.rates.events(device.device_id, device.role, len(wanted.events))
+        state.rates.events(device.device_id, device.role, len(wanted.events) + len(wanted.held) + len(wanted.dropped))
         return partial(prepare, settings, device.device_id, wanted, body.format, state.store.now_ms())
 
     async def done(body: Body, work: Callable[[], Any]) -> Any:

@@ -59,6 +59,14 @@ def update_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
         _execute(connection, _update_sql(connection.dialect.name, table, columns), columns, rows)
 
 
+def delete_rows(connection: Connection, table: Table, keys: Sequence[Sequence[Any]]) -> None:
+    """Delete rows, each found by its primary key of integers or texts."""
+    if keys:
+        columns = tuple(column.name for column in table.primary_key.columns)
+        rows = [dict(zip(columns, key, strict=True)) for key in keys]
+        _execute(connection, _delete_sql(connection.dialect.name, table, columns), columns, rows)
+
+
 def rows_at(connection: Connection, table: Table, columns: Sequence[str], keys: Iterable[Sequence[Any]]) -> list[Row]:
     """All rows in which some columns have one of several values.
 
@@ -148,6 +156,15 @@ def _update_sql(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
         return f"UPDATE {name} SET {values} FROM {_records(table, columns)} WHERE {same}"
     values = ", ".join(f"{_quoted(each)} = ?" for each in others)
     return f"UPDATE {name} SET {values} WHERE {' AND '.join(f'{_quoted(each)} = ?' for each in key)}"
+
+
+@lru_cache
+def _delete_sql(dialect: str, table: Table, key: tuple[str, ...]) -> str:
+    name = _quoted(table.name)
+    if dialect == "postgresql":
+        same = " AND ".join(f"{name}.{_quoted(each)} = {_value(table.columns[each])}" for each in key)
+        return f"DELETE FROM {name} USING {_records(table, key)} WHERE {same}"
+    return f"DELETE FROM {name} WHERE {' AND '.join(f'{_quoted(each)} = ?' for each in key)}"
 
 
 @lru_cache

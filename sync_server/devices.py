@@ -65,11 +65,16 @@ def check(device: Device) -> Device:
     return device
 
 
-def issue_epoch(connection: Connection, device: Device, at_least: int = 0) -> Device:
-    """The device with an epoch that nobody holds, nor is below `at_least`."""
-    epoch = max(device.epoch + 1, at_least)
-    connection.execute(update(devices).where(devices.c.device_id == device.device_id).values(epoch=epoch))
-    return replace(device, epoch=epoch)
+def with_new_epoch(device: Device, at_least: int = 0) -> Device:
+    """The device with an epoch that nobody holds, nor is below `at_least`; issued once it is written down."""
+    return replace(device, epoch=max(device.epoch + 1, at_least))
+
+
+def issue_epoch(connection: Connection, device: Device) -> Device:
+    """The device with a new epoch, written down."""
+    issued = with_new_epoch(device)
+    connection.execute(update(devices).where(devices.c.device_id == device.device_id).values(epoch=issued.epoch))
+    return issued
 
 
 def load(connection: Connection, device_ids: Collection[str]) -> dict[str, Device]:
@@ -95,7 +100,7 @@ def known(device: Device, key: EventKey | None, now_ms: int) -> Known:
 class Seen:
     """What a sync leaves behind of its device."""
 
-    device: Device
+    device: Device  # with the newest epoch that it was given
     owner_id: int | None  # who is using it
     reported: Reported
     profile_version: int | None  # of that owner's profile, as told by now
@@ -107,6 +112,7 @@ def seen(turn: Turn, synced: Iterable[Seen]) -> None:
     rows = [
         {
             "device_id": one.device.device_id,
+            "epoch": one.device.epoch,
             "synced_at": turn.now_ms,
             "owner_id": one.owner_id,
             "erased_at": one.device.erased_at,

@@ -5,9 +5,8 @@ that a device that lost an answer learns what it would have learned.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from contracts.consent import Purpose
@@ -37,21 +36,19 @@ FOREIGN = "the key is not this device's: use its own id and an epoch that was is
 
 @dataclass(frozen=True)
 class Batch:
-    """The events of one request."""
+    """The events of one request, each with its key if the device may use that."""
 
     device: Device
     request: SyncRequest
     received: Sequence[Received]
+    own_keys: Sequence[EventKey | None]
     speakers: Speakers
 
-    @cached_property
-    def own_keys(self) -> list[EventKey | None]:
-        """Each event's key if the device may use it: its own id, in an epoch that was issued to it."""
-        mine, newest = self.device.device_id, self.device.epoch
-        return [
-            key if (key := one.key) and key.device_id == mine and 0 < key.epoch <= newest else None
-            for one in self.received
-        ]
+
+def own_keys(device: Device, received: Iterable[Received]) -> list[EventKey | None]:
+    """Each event's key if the device may use it: its own id, in an epoch that was issued to it."""
+    mine, newest = device.device_id, device.epoch
+    return [key if (key := one.key) and key.device_id == mine and 0 < key.epoch <= newest else None for one in received]
 
 
 @dataclass(frozen=True)

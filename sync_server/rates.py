@@ -28,7 +28,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     requests_per_s: Annotated[float, Meta(gt=0)]
     requests_at_once: Annotated[int, Meta(ge=1)]  # after a pause
-    events_per_s: Annotated[float, Meta(gt=0)]
+    events_per_s: Annotated[float, Meta(gt=0)]  # ranges held or dropped count, too
     events_at_once: Annotated[int, Meta(ge=MAX_EVENTS)]
 
 
@@ -65,9 +65,13 @@ class Rates:
             self._take(device_id, "requests", 1, rate.requests_per_s, rate.requests_at_once)
 
     def events(self, device_id: str, role: DeviceRole, number: int) -> None:
-        """Count the events of a request, at most MAX_EVENTS; errors as `request`."""
+        """Count the events of a request, and its ranges, each as one; errors as `request`.
+
+        Ranges may be more than ever fit at once: such a request takes all that does.
+        """
         if rate := self._of(role):
-            self._take(device_id, "events", number, rate.events_per_s, rate.events_at_once)
+            some = min(number, rate.events_at_once)
+            self._take(device_id, "events", some, rate.events_per_s, rate.events_at_once)
 
     def _of(self, role: DeviceRole) -> Rate | None:
         return self._phones if role is DeviceRole.PHONE else self._shop

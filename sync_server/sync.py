@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from contracts.errors import InputError, PermissionDenied, WireError
+from contracts.events import EventKey
 from contracts.identity import DeviceRole
 from contracts.rounds import RoundTask
 from contracts.sync import (
@@ -28,7 +29,7 @@ from sync_server.consents import Allowed, Decision
 from sync_server.devices import Device, Reported, Seen
 from sync_server.event_time import Known, fix_decision, made_after
 from sync_server.identity import Proof
-from sync_server.ingest import Batch, ingest
+from sync_server.ingest import Batch, ingest, own_keys
 from sync_server.intervals import Range, missing, union, watermark
 from sync_server.people import Owner, Speakers
 from sync_server.profiles import Added, Asked
@@ -54,6 +55,17 @@ class Prepared:
     owners: frozenset[str]  # that are spoken for, but for consents
     nobody: dict[str, str]  # placeholders among the names, each with the reason why it is refused
     mentioned: frozenset[str]  # these, and others that are only asked about
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A request whose turn it is."""
+
+    place: int  # among those of the turn
+    device: Device
+    prepared: Prepared
+    keys: list[EventKey | None]  # of its events, as `ingest.own_keys` found them
+    newly: Mapping[Life, list[Range]]  # what it settles
 
 
 def prepare(settings: ServerSettings, device_id: str, request: SyncRequest, format: str, now_ms: int) -> Prepared:
@@ -127,48 +139,68 @@ def sync_together(
     with take_turn(store) as turn:
         enrolled = devices.load(turn.connection, {one.device_id for one in prepared})
         answers: list[SyncResponse | InputError | None] = [None] * len(prepared)
-        taken: list[tuple[int, Device, Prepared]] = []
-        decisions: list[Decision] = []
+        asking: list[_Taken] = []
         for place, one in enumerate(prepared):
             try:
-                device = _check_epoch(turn, devices.check(enrolled[one.device_id]), one.request, store.generation)
-                if not _holds_erased(device, one.request):
-                    device = replace(device, erased_at=None)
-                    if one.claims or one.request.consents:
-                        with turn.connection.begin_nested():
-                            people.prove(turn, device, one.claims, settings.rules.limits)
-                            decisions.extend(_decisions(turn, device, one.request))
-                taken.append((place, device, one))
+                device = _check_epoch(devices.check(enrolled[one.device_id]), one.request, store.generation)
             except InputError as error:
                 answers[place] = error
+            else:
+                keys = own_keys(device, one.received)
+                asking.append(_Taken(place, device, one, keys, _newly(device, one, keys)))
+        before = progress.settled(turn.connection, {life for one in asking for life in one.newly})
+        after: dict[Life, list[Range]] = {}
+        taken: list[_Taken] = []
+        decisions: list[Decision] = []
+        for some in asking:
+            try:
+                settled = progress.added(before, some.newly)
+                progress.check_settled(settled)
+                device = some.device
+                if not _holds_erased(device, some.prepared.request):
+                    device = replace(device, erased_at=None)
+                    if some.prepared.claims or some.prepared.request.consents:
+                        with turn.connection.begin_nested():
+                            people.prove(turn, device, some.prepared.claims, settings.rules.limits)
+                            decisions.extend(_decisions(turn, device, some.prepared.request))
+                taken.append(replace(some, device=device))
+                after |= settled
+            except InputError as error:
+                answers[some.place] = error
         consents.apply(turn, decisions)
-        for (place, *_), answer in zip(taken, _answer(turn, store.generation, settings, taken), strict=True):
-            answers[place] = answer
+        found = _answer(turn, store.generation, settings, taken, before, after)
+        for some, answer in zip(taken, found, strict=True):
+            answers[some.place] = answer
     return [answer for answer in answers if answer is not None]
 
 
 def _answer(
-    turn: Turn, generation: str, settings: ServerSettings, taken: Sequence[tuple[int, Device, Prepared]]
+    turn: Turn,
+    generation: str,
+    settings: ServerSettings,
+    taken: Sequence[_Taken],
+    before: Mapping[Life, list[Range]],
+    after: Mapping[Life, list[Range]],
 ) -> list[SyncResponse]:
     """Events, progress, profiles and tasks of requests that are taken."""
     connection = turn.connection
-    known = people.look_up(turn, frozenset[str]().union(*(one.mentioned for _, _, one in taken)))
-    somebody = people.speakers(turn, [(device, one.owners) for _, device, one in taken], known)
-    speakers: list[Speakers] = [{**some, **one.nobody} for some, (_, _, one) in zip(somebody, taken, strict=True)]
+    known = people.look_up(turn, frozenset[str]().union(*(one.prepared.mentioned for one in taken)))
+    somebody = people.speakers(turn, [(one.device, one.prepared.owners) for one in taken], known)
+    speakers: list[Speakers] = [{**some, **one.prepared.nobody} for some, one in zip(somebody, taken, strict=True)]
     persons = {who.person_id for some in speakers for who in some.values() if isinstance(who, Owner)}
     families = people.families(connection, persons)
     allowed, own = consents.of_families(connection, families)
     batches = [
-        Batch(device, one.request, one.received, some) for (_, device, one), some in zip(taken, speakers, strict=True)
+        Batch(one.device, one.prepared.request, one.prepared.received, one.keys, some)
+        for one, some in zip(taken, speakers, strict=True)
     ]
-    newly = _newly(batches, taken)
-    before = progress.settled(connection, newly)
     verdicts, added = ingest(turn, batches, allowed, before)
-    for _, device, one in taken:
-        progress.note_dropped(turn, device.device_id, one.request.epoch, one.request.dropped)
-    settled = progress.settle(connection, before, newly)
+    progress.note_dropped(
+        turn, [((one.device_id, one.request.epoch), one.request.dropped) for one in (some.prepared for some in taken)]
+    )
+    progress.settle(connection, before, after)
     users = [_current_owner(batch) for batch in batches]
-    named = [[known[name] for name in one.mentioned if name in known] for _, _, one in taken]
+    named = [[known[name] for name in one.prepared.mentioned if name in known] for one in taken]
     asked = [
         Asked(
             owner=user,
@@ -184,36 +216,35 @@ def _answer(
     ]
     told = _profiles(turn, batches, asked, added)
     tasks = _tasks(turn, batches, users, allowed)
-    epochs = [_next_epoch(turn, batch, found) for batch, found in zip(batches, verdicts, strict=True)]
+    leaving = [_after(batch, found) for batch, found in zip(batches, verdicts, strict=True)]
     synced = [
         Seen(
             device=device,
             owner_id=user.id if user else None,
-            reported=_reported(device, one, newly),
-            profile_version=delta.version if delta else one.request.profile_version if user else None,
+            reported=_reported(one),
+            profile_version=delta.version if delta else one.prepared.request.profile_version if user else None,
             changed=delta is not None or any(verdict.kind is VerdictKind.ACCEPTED for verdict in found),
         )
-        for (_, device, one), user, delta, found in zip(taken, users, told, verdicts, strict=True)
+        for one, device, user, delta, found in zip(taken, leaving, users, told, verdicts, strict=True)
     ]
     devices.seen(turn, synced)
     waits = _waits(turn, settings, synced, users)
     newest = newest_bundle(Path(settings.repository))
     answers = []
-    for (_, device, one), found, profile, task, epoch, wait in zip(
-        taken, verdicts, told, tasks, epochs, waits, strict=True
-    ):
-        present = settled[device.device_id, one.request.epoch]
-        gaps = islice(missing(union([*present, *one.held])), MAX_GAPS)
+    for one, device, found, profile, task, wait in zip(taken, leaving, verdicts, told, tasks, waits, strict=True):
+        request = one.prepared.request
+        present = after[device.device_id, request.epoch]
+        gaps = islice(missing(union([*present, *one.prepared.held])), MAX_GAPS)
         answers.append(
             SyncResponse(
                 verdicts=found,
-                epoch=epoch,
+                epoch=device.epoch if device.epoch > one.device.epoch else request.epoch,
                 generation=generation,
                 watermark=watermark(present),
                 gaps=tuple(SeqRange(first, last) for first, last in gaps),
                 profile=profile,
                 bundle=BundleOffer(version=newest, repository=settings.repository_path)
-                if newest > one.request.bundle_version
+                if newest > request.bundle_version
                 else None,
                 task=task,
                 server_time=turn.now_ms,
@@ -239,8 +270,8 @@ def _waits(turn: Turn, settings: ServerSettings, synced: Sequence[Seen], users: 
     ]
 
 
-def _check_epoch(turn: Turn, device: Device, request: SyncRequest, generation: str) -> Device:
-    """The device, with the epoch it uses known to the store.
+def _check_epoch(device: Device, request: SyncRequest, generation: str) -> Device:
+    """The device, which may use its epoch: one that the store knows, or will once the request is taken.
 
     A device that synced with another life of the store (which was restored since) may rightly use an epoch that this
     one does not know.
@@ -248,7 +279,7 @@ def _check_epoch(turn: Turn, device: Device, request: SyncRequest, generation: s
     if 0 < request.epoch <= device.epoch:
         return device
     if request.epoch and request.generation != generation:
-        return devices.issue_epoch(turn.connection, device, at_least=request.epoch)
+        return devices.with_new_epoch(device, at_least=request.epoch)
     raise WireError(f"epoch {request.epoch} was never issued to this device: use {device.epoch}, or enrol again")
 
 
@@ -300,24 +331,24 @@ def _current_owner(batch: Batch) -> Owner | None:
     return speaker if isinstance(speaker, Owner) else None
 
 
-def _newly(batches: Sequence[Batch], taken: Sequence[tuple[int, Device, Prepared]]) -> dict[Life, list[Range]]:
-    """What is received or dropped, of the requests' own epochs and of any other that an event names."""
+def _newly(device: Device, one: Prepared, keys: Iterable[EventKey | None]) -> dict[Life, list[Range]]:
+    """What is received or dropped, of the request's own epoch and of any other that an event names."""
     newly: dict[Life, list[Range]] = defaultdict(list)
-    for batch, (_, device, one) in zip(batches, taken, strict=True):
-        newly[device.device_id, one.request.epoch].extend(one.dropped)
-        for key in batch.own_keys:
-            if key:
-                newly[key.device_id, key.epoch].append((key.seq, key.seq))
+    newly[device.device_id, one.request.epoch].extend(one.dropped)
+    for key in keys:
+        if key:
+            newly[key.device_id, key.epoch].append((key.seq, key.seq))
     return newly
 
 
-def _reported(device: Device, one: Prepared, newly: Mapping[Life, Iterable[Range]]) -> Reported:
+def _reported(one: _Taken) -> Reported:
     """What the requests of an epoch tell together; nothing while a device has to forget, as it is not listened to."""
-    epoch, before = one.request.epoch, device.reported
-    same = before if before and before.epoch == epoch else Reported(epoch, -1, 0)
-    seq = max(last for _, last in [(0, same.seq), *newly[device.device_id, epoch], *one.held])
-    after = 0 if device.erased_at is not None else max(same.made_after, made_after(one.request))
-    return Reported(epoch, seq, after)
+    device, request = one.device, one.prepared.request
+    before = device.reported
+    same = before if before and before.epoch == request.epoch else Reported(request.epoch, -1, 0)
+    spoken_of = [(0, same.seq), *one.newly[device.device_id, request.epoch], *one.prepared.held]
+    after = 0 if device.erased_at is not None else max(same.made_after, made_after(request))
+    return Reported(request.epoch, max(last for _, last in spoken_of), after)
 
 
 def _told_to_forget(turn: Turn, batches: Sequence[Batch]) -> list[bool]:
@@ -371,8 +402,7 @@ def _tasks(
     return [found.get(asking[place]) if place in asking else None for place in range(len(batches))]
 
 
-def _next_epoch(turn: Turn, batch: Batch, verdicts: Sequence[Verdict]) -> int:
-    """The epoch for events created from now on: a new one where a key was taken by another payload."""
-    if any(verdict.kind is VerdictKind.CONFLICT for verdict in verdicts):
-        return devices.issue_epoch(turn.connection, batch.device).epoch
-    return batch.request.epoch
+def _after(batch: Batch, verdicts: Sequence[Verdict]) -> Device:
+    """The device, with a new epoch for what it creates from now on where a key was taken by another payload."""
+    conflict = any(verdict.kind is VerdictKind.CONFLICT for verdict in verdicts)
+    return devices.with_new_epoch(batch.device) if conflict else batch.device

@@ -290,3 +290,12 @@ def test_an_order_seen_by_the_phone_and_the_till_counts_once(world, phone):
     assert {item: row.quantity for item, row in profile.orders["order-1"].items()} == {"milk": 2, "bread": 1}
     assert profile.orders["order-1"]["milk"].amount == 300
     assert audit.count_events(world.store) == 3
+
+
+def test_a_request_that_is_refused_issues_no_epoch(world):
+    phone = world.phone()
+    foreign = phone.fact(Purpose.ANALYTICS, owner="login:somebody else")
+    with pytest.raises(PermissionDenied):
+        phone.sync(epoch=5, generation="of a store since restored", consents=(foreign,))
+    with pytest.raises(WireError, match="epoch 5 was never issued"):
+        phone.sync(epoch=5)

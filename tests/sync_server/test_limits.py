@@ -8,7 +8,18 @@ import zstandard
 
 from contracts import codec
 from contracts.consent import Purpose
-from contracts.sync import MAX_CONSENTS, MAX_EVENTS, MAX_RANGES, MAX_TOKENS, Dropped, Problem, SeqRange
+from contracts.errors import LimitError
+from contracts.sync import (
+    MAX_CONSENTS,
+    MAX_EVENTS,
+    MAX_RANGES,
+    MAX_TOKENS,
+    Dropped,
+    Problem,
+    SeqRange,
+    VerdictKind,
+)
+from sync_server import progress
 
 RANGES = tuple(SeqRange(2 * number, 2 * number) for number in range(MAX_RANGES + 1))
 JSON, MESSAGEPACK = codec.FORMATS
@@ -82,3 +93,19 @@ def test_what_is_nested_too_deeply_names_the_limit(http_world, format, field):
         assert http_world.wire.post("/v1/sync", deepest, phone.device_id, **headers).status_code == 200
     else:
         assert f"`$.{field}" in told(http_world, phone, nested(100_000), status=400, **headers)
+
+
+def test_an_epoch_is_settled_in_few_ranges_or_the_request_is_refused_whole(world, monkeypatch):
+    monkeypatch.setattr(progress, "MAX_SETTLED_RANGES", 5)
+    phone = world.phone()
+    phone.log_in("login:ada")
+    made = [phone.event() for _ in range(14)]
+    assert phone.sync(*made[0:10:2]).watermark == 0
+    with pytest.raises(LimitError, match="epoch 1 would be settled in 6 ranges, MAX_SETTLED_RANGES = 5"):
+        phone.sync(made[10])
+    with pytest.raises(LimitError):
+        phone.sync(dropped=(Dropped(range=SeqRange(12, 12), counts={}),))
+    answer = phone.sync(*made[1:10:2], *made[12:14])  # fills the gaps
+    assert [verdict.kind for verdict in answer.verdicts] == [VerdictKind.ACCEPTED] * 7
+    assert answer.watermark == 9
+    assert phone.sync(made[10], made[11]).watermark == 13

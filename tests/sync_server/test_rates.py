@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contracts import codec
 from contracts.errors import TooManyError
 from contracts.identity import DeviceRole
-from contracts.sync import CHALLENGE_HEADER, Problem
+from contracts.sync import CHALLENGE_HEADER, Dropped, Problem, SeqRange
 from sync_server import rates
 from sync_server.rates import Rate, Rates
 
@@ -91,3 +91,16 @@ def test_a_device_over_its_rate_is_answered_429(server_process):
         assert named in codec.decode(answer.content, Problem).detail
         assert CHALLENGE_HEADER in answer.headers
     assert other.sync().watermark == -1
+
+
+def test_ranges_count_as_events_and_more_than_fit_at_once_take_all(server_process):
+    limit = {"requests_per_s": 10**6, "requests_at_once": 10**6, "events_per_s": 0.001, "events_at_once": 500}
+    server_process.configure(phone_rate=Rate(**limit))
+    world = server_process.start()
+    phone = world.phone()
+    some = tuple(SeqRange(2 * number, 2 * number) for number in range(600))
+    phone.sync(held=some)
+    for fields in ({"held": some[:1]}, {"dropped": (Dropped(range=some[0], counts={}),)}):
+        answer = world.wire.post("/v1/sync", codec.encode(phone.request(**fields)), phone.device_id)
+        assert answer.status_code == 429
+    phone.sync()
