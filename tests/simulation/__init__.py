@@ -4,6 +4,9 @@
 `random.Random` decides everything, time is set, and nothing looks at what the server draws for itself (device ids, the
 store's generation): devices go by number, and what those names are changes no decision.
 
+`make test` plays 250 seeds, `SIMULATION_SEEDS=1000 .venv/bin/pytest tests/simulation` a thousand. A seed that fails is
+printed with the command that replays it.
+
 | file | |
 | --- | --- |
 | `disk.py` | the database's files, and what a crash leaves of them |
@@ -14,5 +17,6 @@ store's generation): devices go by number, and what those names are changes no d
 | `oracle.py` | what the server must answer, by rules and plain dictionaries |
 | `decisions.py`, `persons.py` | of which: who allowed what when, and who is one person |
 | `ledger.py` | what the store must hold in the end |
+| `kept.py` | work that is the same in every run, done once |
 | `mutants.py` | faults put into the shipped code from outside, which must turn the simulation red |
 """

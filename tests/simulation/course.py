@@ -31,7 +31,8 @@ PHONES, TILLS = 94, 10
 PEOPLE = 48  # who have a login; most have a card, some a second phone, and the last share tablets
 TABLETS = 8
 CHANGES = "SELECT changes FROM store"
-ROUNDS = 12
+ROUNDS = 11
+MANY = 128  # requests of a transaction, when nothing is to happen between two
 ITEMS = tuple(f"item-{number}" for number in range(12))
 ORDERS_OF_A_PERSON = 2
 TYPES = (*EventType, EventType.PURCHASE, EventType.PURCHASE, EventType.VIEW, EventType.VIEW)
@@ -155,7 +156,7 @@ class Course:
         arriving, self.in_flight = self.in_flight, []
         for _ in range(50):
             while arriving:
-                group, arriving = _each_device_once(arriving, 40)
+                group, arriving = _each_device_once(arriving, MANY)
                 self._take(group, crashes=False)
             arriving = [self._flight(device) for device in self.devices if device.busy]
             if not arriving:
@@ -163,7 +164,7 @@ class Course:
         assert not arriving, "some device never gets through"
         arriving = [self._flight(device) for device in self.devices]  # to see what it is told in the end
         while arriving:
-            group, arriving = _each_device_once(arriving, 40)
+            group, arriving = _each_device_once(arriving, MANY)
             self._take(group, crashes=False)
 
     # What devices do
@@ -200,11 +201,11 @@ class Course:
             self._change_user(device)
         elif what < 0.90:
             self._decide(device, self._speaks_for(device), self.chance.random() < 0.6)
-        elif what < 0.95:
+        elif what < 0.96:
             device.restart(self._uid(), self.clock.time_ms)
             device.wall_error_ms = self.chance.choice(WRONG_CLOCKS_MS)
             self.say("device", device.number, "restarts, its clock wrong by", device.wall_error_ms)
-        elif what < 0.98:
+        elif what < 0.99:
             self._copy(device)
         else:
             self._enrol_again(device)

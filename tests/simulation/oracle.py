@@ -253,8 +253,10 @@ class Oracle:
             return {VerdictKind.REFUSED}, {False}
         person = self.persons.of[made.owner]
         moment = _moment(parcel, made.boot, made.uptime_ms, now_ms)
-        doubted = self.decisions.could_allow(person, self._doubted(parcel, moment))
-        believed = self.decisions.could_allow(person, _believed(parcel, made, moment, now_ms))
+        wide = self._doubted(parcel, moment)
+        doubted = self.decisions.could_allow(person, wide)
+        exact = _believed(parcel, made, moment, now_ms)
+        believed = self.decisions.could_allow(person, exact) if exact is not wide else doubted
         now = self.decisions.allowed(person)
         could = set()
         if any(True in believed[purpose] for purpose in KEEPING & now):

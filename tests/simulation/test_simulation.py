@@ -1,6 +1,7 @@
 """Many seeds hold, each mutant turns one red, and a seed is all that a run depends on."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 from tests.simulation.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 150  # of one test run: some 90 s on two idle processors
-SECONDS = 280  # no run begins later: a slow machine tries fewer seeds
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "250"))  # 1,000 take less than five minutes on two idle processors
+SECONDS = 300  # no run begins later: a slow machine tries fewer seeds, and says so
 FEWEST_SEEDS = 50  # also on a slow machine
 PROCESSES = 2
 MUTANT_SEEDS = 40  # how many each mutant may need at most; each has needed one
@@ -50,7 +51,7 @@ def simulate(*arguments: object) -> subprocess.Popen[str]:
 
 
 def test_what_devices_created_is_what_the_store_holds_whatever_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    share = SEEDS // PROCESSES
+    share = -(-SEEDS // PROCESSES)
     running = [simulate(number * share, "--count", share, "--seconds", SECONDS) for number in range(PROCESSES)]
     said = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0] * PROCESSES, "\n".join(said)
@@ -58,7 +59,7 @@ def test_what_devices_created_is_what_the_store_holds_whatever_fails(capsys: pyt
     held = sum(tally["seeds"] for tally in tallies)
     with capsys.disabled():
         print(f"\nsimulation: {held} of {SEEDS} seeds hold")
-    assert held >= FEWEST_SEEDS
+    assert held >= min(SEEDS, FEWEST_SEEDS)
     for what in REHEARSED:
         assert sum(tally.get(what, 0) for tally in tallies) > 0, f"no {what} in all these runs"
 
