@@ -153,8 +153,7 @@ def load_device_model(folder: Path) -> "DeviceModel":
 def _successors_of(arrays: dict[str, np.ndarray]) -> "Successors":
     from compression.successors import Successors
 
-    step, heed = np.float32(arrays["step"]), np.float32(arrays["heed"])
-    return Successors(arrays["items"], arrays["shares"], step, heed)
+    return Successors(arrays["items"], arrays["shares"], np.float32(arrays["heed"]))
 
 
 def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

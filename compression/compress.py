@@ -52,7 +52,7 @@ class CompressSettings:
     recipe: DistillationRecipe = field(default_factory=DistillationRecipe)
     item_codes: bool | None = None  # instead of a table; None: where the catalogue is large
     code_bytes: int = 16  # of an item
-    successors: int = 4  # kept of each item in a model of the next item, see `compression.successors`
+    successors: int = 8  # kept of each item in a model of the next item, see `compression.successors`
     warm_start_steps: int = 100
     warm_start_examples: int = 8_000
 

@@ -188,7 +188,7 @@ class NextItem(Section, frozen=True):
     epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log, of the device model")] = 30
     successors: Annotated[
         int, Meta(ge=0, le=64, description="of each item, kept in the device model: what most often comes after it")
-    ] = 4
+    ] = 8
 
 
 class Teacher(Section, frozen=True):

@@ -54,18 +54,28 @@ def store_constants(data: bytes, form: Form, activations: "Activations") -> byte
             _skip_casts(model, graph, number)
             _feed_readers(model, graph, number, activations)
     _drop_what_is_unused(model)
-    builder = _AlignedBuilder(1024)
+    builder = _SharingBuilder(1024)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 
-class _AlignedBuilder(flatbuffers.Builder):
-    """The generated code would put a buffer's bytes anywhere."""
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes a vector that many tables have, such as a shape or a unit's zero points, once; aligns buffers' bytes.
+
+    The generated code would put a buffer's bytes anywhere.
+    """
+
+    def __init__(self, initial_size: int) -> None:
+        super().__init__(initial_size)
+        self._written: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802, the base class's name
-        if x.dtype == np.uint8:
-            self.Prep(ALIGNMENT, x.nbytes)
-        return super().CreateNumpyVector(x)
+        key = x.dtype.str, x.tobytes()
+        if key not in self._written:
+            if x.dtype == np.uint8:
+                self.Prep(ALIGNMENT, x.nbytes)
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
 
 
 def _forms(model: Any, graph: Any, form: Form) -> Iterator[tuple[int, Constant]]:
@@ -141,14 +151,25 @@ def _expand(model: Any, graph: Any, number: int) -> int:
 
 
 def _drop_what_is_unused(model: Any) -> None:
-    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    used |= {each.buffer for each in model.metadata or ()}
-    for number, buffer in enumerate(model.buffers):
-        if number not in used:
-            buffer.data = None
+    """Buffers that nothing holds, the empty one of each tensor that is computed, quantization of none, and names."""
+    kept, number_of = [model.buffers[0]], {0: 0}
+
+    def moved(number: int) -> int:
+        if model.buffers[number].data is None:
+            return 0  # the empty one, by the schema
+        if number not in number_of:
+            number_of[number] = len(kept)
+            kept.append(model.buffers[number])
+        return number_of[number]
+
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            tensor.name = None
+            tensor.buffer, tensor.name = moved(tensor.buffer), None
+            if tensor.quantization is not None and tensor.quantization.scale is None:
+                tensor.quantization = None
+    for each in model.metadata or ():
+        each.buffer = moved(each.buffer)
+    model.buffers = kept
 
 
 def _readers(graph: Any, number: int) -> list[Any]:

@@ -81,6 +81,26 @@ def test_dense_weights_are_stored_as_the_recipe_says(dense: str, stored, tmp_pat
         assert (kind, size) == (TYPES[dense], int(np.prod(shape) * BYTES_OF_WIDTH[dense]))
 
 
+def test_what_is_equal_or_empty_is_written_once(stored, tmp_path: Path) -> None:
+    path = tmp_path / TFLITE
+    exporters()[TFLITE].export(stored(), path, "shipped")
+    data = path.read_bytes()
+    model, view = schema.ModelT.InitFromPackedBuf(bytearray(data), 0), schema.Model.GetRootAs(data)
+    assert all(buffer.data is not None for buffer in model.buffers[1:])
+    graph = view.Subgraphs(0)
+    tensors = [graph.Tensors(number) for number in range(graph.TensorsLength())]
+    places: dict[tuple[int, ...], set[int]] = {}
+    for tensor in tensors:
+        if tensor.ShapeLength():
+            table = tensor._tab
+            places.setdefault(tuple(tensor.ShapeAsNumpy().tolist()), set()).add(table.Vector(table.Offset(4)))
+    assert len(places) > 1
+    assert all(len(each) == 1 for each in places.values())
+    for number in range(1, view.BuffersLength()):
+        table = view.Buffers(number)._tab
+        assert table.Vector(table.Offset(4)) % 16 == 0, "a runtime reads it where the file is mapped"
+
+
 @pytest.mark.parametrize(("artifact", "table"), product([ONNX, CORE_ML], STORAGES))
 def test_other_artifacts_answer_as_the_model(artifact: str, table: str, stored, feeds, tmp_path: Path) -> None:
     model = stored(table=table)
