@@ -24,7 +24,7 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
         verb, sign = ("published", ">=") if self.published else ("refused", "<")
         return (
             f"{verb}: the lower bound {self.low:+.5f} of the mean difference over {self.people} held-out people is "
-            f"{sign} {-self.margin:+.5f}"
+            f"{sign} {0.0 - self.margin:+.5f}"  # no margin is +0, not -0
         )
 
 

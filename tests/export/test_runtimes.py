@@ -1,6 +1,9 @@
 """Evaluators: named by their runtime, one answer each time, and one line for what they cannot load."""
 
+import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +50,12 @@ def test_latency_is_of_this_host_in_milliseconds(exported: Path, feeds) -> None:
     found = measure_latency(open_evaluator(exported / "shipped" / TFLITE), feeds, calls=50)
     assert 0 < found.p50 <= found.p99 < 1000
     assert host() == ("x86 host" if platform.machine() == "x86_64" else f"{platform.machine()} host")
+
+
+def test_onnx_runtime_reports_to_nobody(exported: Path, tmp_path: Path) -> None:
+    work = "import sys, export.runtimes as r, pathlib; r.open_evaluator(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", work, str(exported / "shipped" / ONNX)]
+    # Nothing else of this environment: what says that it is a build machine, such as CI, would silence the library too.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": "0"}
+    subprocess.run(command, check=True, env=environment)
+    assert list(tmp_path.rglob("*onnxruntime*")) == [], "an identifier for reports was left in the home folder"
