@@ -64,8 +64,8 @@ class Device:
 
 
 DEVICES = {
-    "small": Device(56, 2, 4, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
-    "tiny": Device(24, 2, 3, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
+    "small": Device(60, 2, 8, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
+    "tiny": Device(32, 1, 3, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
 }
 
 

@@ -1,13 +1,18 @@
-"""Around the whole service: every request has an id, is counted, logged, and waited for when the server ends."""
+"""Around the whole service: every request has an id, is counted, logged, and waited for when the server ends.
+
+An answer also ends its request: what of a refused body nobody read is read here and thrown away. The server would close
+a connection with a body left in it, under the client's next request.
+"""
 
 import asyncio
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 from litestar import Litestar
 from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
 from sync_server.logs import REQUEST_ID, request_log
 from sync_server.metrics import UNROUTED
@@ -16,6 +21,7 @@ ID_BYTES = 8
 REQUEST_ID_HEADER = b"x-request-id"
 METHODS = frozenset(HttpMethod)
 NO_ANSWER = 499  # the client went away before there was one; nginx's number for it
+LEFT_BYTES, LEFT_S = 2**20, 1.0  # read of a body that nobody wants, and how long; beyond, the connection is closed
 
 
 class InFlight:
@@ -39,6 +45,30 @@ class InFlight:
         await self._none.wait()
 
 
+class WatchedBody:
+    """A request's body on its way to whoever reads it."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        names = {name for name, _ in scope["headers"]}
+        self._receive = receive
+        self._ended = not names & {b"content-length", b"transfer-encoding"}
+
+    async def receive(self) -> HTTPReceiveMessage:
+        message: Any = await self._receive()
+        self._ended = not message.get("more_body", False)  # the end, or the client went away
+        return message
+
+    async def leave(self) -> bool:
+        """Read what is left, and tell whether that was all of it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEFT_S):
+                left = LEFT_BYTES
+                while not self._ended and left > 0:
+                    message: Any = await self.receive()
+                    left -= len(message.get("body", b""))
+        return self._ended
+
+
 def observed(app: Litestar, log_requests: bool) -> ASGIApp:
     """The service with its observers; needs `metrics` and `in_flight` in the application's state."""
 
@@ -48,18 +78,21 @@ def observed(app: Litestar, log_requests: bool) -> ASGIApp:
             return
         began, status = time.perf_counter(), NO_ANSWER
         request_id = secrets.token_hex(ID_BYTES)
-        token = REQUEST_ID.set(request_id)
+        token, body = REQUEST_ID.set(request_id), WatchedBody(scope, receive)
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]
+                headers = [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]
+                if not await body.leave():
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
             await send(message)
 
         try:
             with app.state.in_flight:
-                await app(scope, receive, send_and_note)
+                await app(scope, body.receive, send_and_note)
         finally:
             seconds = time.perf_counter() - began
             route = scope.get("path_template") or UNROUTED

@@ -78,3 +78,22 @@ def test_an_upload_beyond_the_limit_is_answered_with_its_name(sqlite_process, ow
     assert "max_publication_bytes = 4096" in codec.decode(refused.content, Problem).detail
     refused = hand_in(world, staff_tokens["publish"], bytes(1024))
     assert "trusts no publisher yet" in codec.decode(refused.content, Problem).detail
+
+
+def test_a_refused_upload_ends_no_other_request(sqlite_process):
+    world = sqlite_process.start()
+    for _ in range(50):
+        assert hand_in(world, "nobody's", bytes(2**18)).status_code == 401  # each over the connection of the one before
+
+
+def test_a_refused_upload_that_is_long_is_told_that_the_connection_ends(sqlite_process):
+    world = sqlite_process.start()
+
+    def upload():
+        for _ in range(64):
+            yield bytes(2**16)
+
+    refused = hand_in(world, "nobody's", upload())
+    assert refused.status_code == 401
+    assert refused.headers["connection"] == "close"
+    assert world.wire.http.get("/healthz").is_success
