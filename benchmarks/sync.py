@@ -10,7 +10,6 @@ database could take. `--stored` fills the table of events first.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import psutil
+import uvloop
 from sync_load import Connection, Load, Phone, send_all
 
 from device_sim.identity_provider import ISSUER, IdentityProvider
@@ -180,7 +180,7 @@ def run(kind: str, stored: int, workers: int, scale: float) -> dict:
 
         def load(count: int, batches: int, size: int, first: int, pause: float = 0.0) -> Load:
             phones = phones_of(count, server.port, provider, first)
-            return asyncio.run(measure(phones, max(1, round(batches * scale)), size, pause))
+            return uvloop.run(measure(phones, max(1, round(batches * scale)), size, pause))
 
         whole = load(16, 30, BATCH, 0)
         single = load(128, 120, 1, 10_000)

@@ -35,6 +35,7 @@ FORMAT = "application/msgpack"
 TYPES = (EventType.IMPRESSION, EventType.VIEW, EventType.VIEW, EventType.ADD_TO_CART, EventType.PURCHASE)
 BOOT, SYNC = "boot", "/v1/sync"
 HOUR_MS = 3_600_000
+_COMPRESSOR = zstandard.ZstdCompressor(level=1)  # to make one takes longer than to compress a small body
 _CHALLENGE = f"{CHALLENGE_HEADER.lower()}:".encode()
 
 
@@ -140,7 +141,7 @@ class Phone:
             profile_version=self.profile_version,
             **fields,
         )
-        body = zstandard.ZstdCompressor(level=1).compress(codec.encode(request, FORMAT))
+        body = _COMPRESSOR.compress(codec.encode(request, FORMAT))
         challenge = self.connection.challenge
         signature = self.key.sign(signed_bytes("POST", SYNC, challenge, body))
         encoded = base64.urlsafe_b64encode(signature).decode().rstrip("=")

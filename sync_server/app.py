@@ -154,7 +154,10 @@ def _problem_of(request: Request, error: Exception) -> Response:
             response.headers[CHALLENGE_HEADER] = error.challenge
         return response
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return problem(error.status_code, error.detail)
+        response = problem(error.status_code, error.detail)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers |= error.headers or {}  # `Allow`, which RFC 9110 (15.5.6) asks for
+        return response
     if isinstance(error, (OperationalError, InterfaceError)):
         _log.error("the store does not answer", exc_info=error)
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the store does not answer: send the request again later")

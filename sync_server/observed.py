@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import time
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from litestar import Litestar
@@ -17,7 +18,7 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope,
 from sync_server.logs import REQUEST_ID, request_log
 from sync_server.metrics import UNROUTED
 
-ID_BYTES = 8
+RANDOM_BYTES = 4  # of this process in the ids of its requests; the rest counts them
 REQUEST_ID_HEADER = b"x-request-id"
 METHODS = frozenset(HttpMethod)
 NO_ANSWER = 499  # the client went away before there was one; nginx's number for it
@@ -60,6 +61,8 @@ class WatchedBody:
 
     async def leave(self) -> bool:
         """Read what is left, and tell whether that was all of it."""
+        if self._ended:  # as nearly always
+            return True
         with suppress(TimeoutError):
             async with asyncio.timeout(LEFT_S):
                 left = LEFT_BYTES
@@ -72,12 +75,14 @@ class WatchedBody:
 def observed(app: Litestar, log_requests: bool) -> ASGIApp:
     """The service with its observers; needs `metrics` and `in_flight` in the application's state."""
 
+    ours, numbers = secrets.token_hex(RANDOM_BYTES), count(1)
+
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
         began, status = time.perf_counter(), NO_ANSWER
-        request_id = secrets.token_hex(ID_BYTES)
+        request_id = f"{ours}{next(numbers):08x}"
         token, body = REQUEST_ID.set(request_id), WatchedBody(scope, receive)
 
         async def send_and_note(message: Message) -> None:

@@ -100,14 +100,11 @@ def open_tasks(
         by person and bundle version; who has none is left out.
     """
     willing = {one for one in asking if Purpose.FEDERATED_TRAINING in allowed[one[0]]}
-    if not willing:
-        return {}
-    candidates = _joined().where(
-        owners.c.person_id.in_(sorted({person for person, _ in willing})),
-        rounds.c.deadline > turn.now_ms,
-        rounds.c.closed.is_(False),
-        round_tasks.c.answered_at.is_(None),
-    )
+    is_open = (rounds.c.deadline > turn.now_ms, rounds.c.closed.is_(False))
+    if not willing or turn.connection.execute(select(rounds.c.round_id).where(*is_open).limit(1)).first() is None:
+        return {}  # as most of the time: to ask that first is a fraction of the question itself
+    mine = owners.c.person_id.in_(sorted({person for person, _ in willing}))
+    candidates = _joined().where(mine, *is_open, round_tasks.c.answered_at.is_(None))
     found: dict[tuple[int, int], RoundTask] = {}
     for row in turn.connection.execute(candidates.order_by(rounds.c.deadline, round_tasks.c.person_id)).all():
         asked = (row.now_person, row.bundle_version)

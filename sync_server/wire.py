@@ -5,6 +5,7 @@ import zlib
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
+from typing import Any
 
 import zstandard
 from litestar import Request, Response
@@ -55,9 +56,14 @@ async def read_limited(request: Request, max_body_bytes: int) -> bytes:
 
     Raises:
         LimitError: if it is longer than the limit.
+        WireError: if the client goes away before its end.
     """
-    chunks, size = [], 0
-    async for chunk in request.stream():
+    chunks, size, more = [], 0, True
+    while more:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise WireError("the body was cut off: send it again")
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
         if size > max_body_bytes:
             raise LimitError(f"the body is longer than max_body_bytes = {max_body_bytes}: send fewer events at once")

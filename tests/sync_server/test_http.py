@@ -200,7 +200,9 @@ def test_enrolling_again_keeps_the_device_and_moves_its_epoch(http_world):
 
 def test_unknown_addresses_and_methods_are_problems_too(http_world):
     problem(http_world.wire.http.get("/v1/nothing"), 404)
-    problem(http_world.wire.http.get("/v1/sync"), 405)
+    for answer in (http_world.wire.http.get("/v1/sync"), http_world.wire.http.put("/v1/sync", content=b"{}")):
+        problem(answer, 405)
+        assert "POST" in answer.headers["allow"]
     problem(http_world.wire.http.get("/repository/metadata/1.root.json"), 404)
     problem(http_world.wire.http.get("/repository/..%2f..%2fsettings.json"), 404)
 

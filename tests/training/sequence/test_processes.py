@@ -88,11 +88,11 @@ def test_two_processes_learn_what_one_does(found, name: str, recipe: NextItemRec
     alone = fit_next_item(new_model(), people(), recipe, 1, lambda epoch, _: epochs.append(epoch)).state_dict()
     together, begun = found[0][name], new_model().state_dict()
     for key, value in alone.items():
-        torch.testing.assert_close(together[key], value, atol=1e-5, rtol=0.0)
+        torch.testing.assert_close(together[key], value, atol=1e-4, rtol=0.0)  # sums of floats in another order
         assert (value - begun[key]).abs().max() > 1e-3  # else this test tests nothing
     for ours, (number, loss, positions) in zip(epochs, found[2][name], strict=True):
         assert (ours.number, ours.positions) == (number, positions)
-        assert ours.loss == pytest.approx(loss, rel=1e-5)
+        assert ours.loss == pytest.approx(loss, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["full", "sampled", "whole", "resumed"])
