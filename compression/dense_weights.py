@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tf_keras
 
+from compression.compression_pass import Pass
 from compression.grid import LEVELS, SMALLEST_KERNEL
 from compression.item_table import int4_row_scales, quantize
-from compression.passes import Pass
 from compression.recipe import Recipe, Storage
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tf_keras
 
-from compression.passes import Pass
+from compression.compression_pass import Pass
 from compression.recipe import Recipe
 
 if TYPE_CHECKING:

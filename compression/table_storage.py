@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from compression.compression_pass import Pass
 from compression.item_table import FrozenTable, StoredTable, TrainableTable, store
-from compression.passes import Pass
 from compression.recipe import Recipe
 
 if TYPE_CHECKING:

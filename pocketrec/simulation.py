@@ -39,7 +39,7 @@ def load_simulation(folder: Path) -> Simulation:
 def _work(context: StepContext) -> None:
     from device_sim.count import count_independently
     from device_sim.fleet import Replay
-    from sync_server.audit import count_merged_profiles, count_profiles
+    from sync_server.census import count_merged_profiles, count_profiles
     from sync_server.sql_store import open_store
 
     folder = context.folder

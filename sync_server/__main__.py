@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from contracts.errors import PocketrecError
-from sync_server import audit_log, identifiers, training_export
+from sync_server import audit_log, identifier_rotation, training_export
 from sync_server.erasure_journal import ErasureJournal
 from sync_server.recovery import make_ready
 from sync_server.replay import replay_held
@@ -70,8 +70,8 @@ def _identifiers(settings: ServerSettings, activate: bool) -> None:
     store = open_store(settings.database_url, settings.clock(), settings.keys)
     try:
         if activate:
-            print(f"key {identifiers.activate(store)} is in force")
-        for version, count in identifiers.holdings(store).items():
+            print(f"key {identifier_rotation.activate(store)} is in force")
+        for version, count in identifier_rotation.holdings(store).items():
             print(f"key {version}: {count} identifiers")
     finally:
         store.close()

@@ -7,23 +7,19 @@ out all card numbers.
 Keys have versions. A look-up tries every live one; what is written goes under the version *in force*, which the store
 names, and a row under an older one is rewritten when its identifier is seen. A worker that lacks the version in force
 would take known people for new ones, so it refuses to write. Hence a rotation without downtime: add the key to the
-settings of every worker and restart them one by one (nothing changes yet), then put it in force (`activate`), and
-remove the old key once few enough rows are left under it. A hash cannot be re-keyed without its identifier: who is
-never seen again stays under the old key, and is forgotten with it.
+settings of every worker and restart them one by one (nothing changes yet), then put it in force (see
+`sync_server.identifier_rotation`), and remove the old key once few enough rows are left under it. A hash cannot be
+re-keyed without its identifier: who is never seen again stays under the old key, and is forgotten with it.
 """
 
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from contracts.errors import ConfigError
 from sync_server import tables
-
-if TYPE_CHECKING:
-    from sync_server.store import Store
 
 MIN_KEY_BYTES = 32
 _FINGERPRINT = b"pocketrec identifier key"
@@ -114,21 +110,3 @@ def check(keys: IdentifierKeys, version: int) -> None:
 def in_force(connection: Connection) -> int:
     """The version under which identifiers are written, 0 in a store that never saw a key."""
     return int(connection.execute(select(tables.store.c.identifier_version)).scalar_one())
-
-
-def activate(store: "Store") -> int:
-    """Put the newest key in force, from the next transaction of any worker on; returns its version.
-
-    Every worker must know the key by now: one that does not answers 500 until it is started again with it.
-    """
-    with store.write() as connection:
-        connection.execute(update(tables.store).values(identifier_version=store.keys.newest))
-    return store.keys.newest
-
-
-def holdings(store: "Store") -> dict[int, int]:
-    """How many identifiers are at rest under each key version."""
-    counted = select(tables.owners.c.key_version, func.count()).group_by(tables.owners.c.key_version)
-    with store.read() as connection:
-        rows = connection.execute(counted.order_by(tables.owners.c.key_version))
-        return {row[0]: row[1] for row in rows}

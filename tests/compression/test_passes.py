@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from compression.compression_pass import PASSES, Pass
 from compression.dense_weights import rounded
 from compression.fake_quantization import fake_quantized, straight_through
-from compression.passes import PASSES, Pass, compressed, passes
+from compression.passes import compressed, passes
 from compression.pruning import pruned
 from compression.recipe import STORAGES, Recipe
 from contracts.errors import ConfigError

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from contracts.consent import Consent, Purpose, decide
 from contracts.sync import SeqRange, VerdictKind
-from sync_server import audit, audit_log
+from sync_server import audit_log, census
 from sync_server.people import find
 from sync_server.tables import consent_facts, events
 
@@ -102,7 +102,7 @@ def test_each_purpose_has_its_own_time(world, phone):
     fact = decided(phone)
     world.pass_hours(1)
     assert kinds(phone.sync(early, phone.event("late"), consents=(fact,))) == [ACCEPTED, ACCEPTED]
-    assert set(audit.profile(world.store, "login:ada").items) == {"late"}
+    assert set(census.profile(world.store, "login:ada").items) == {"late"}
 
 
 def test_a_fact_of_an_older_app_has_no_clocks_and_holds_since_it_arrived(world, phone):
@@ -130,7 +130,7 @@ def test_people_who_are_merged_in_mid_batch_get_the_strictest_consent(world, pho
     mine, of_card = phone.event("mine"), phone.event("of the card", owner="card:1")
     answer = phone.sync(mine, of_card, identity_tokens=(world.provider.token("login:ada", "card:1"),))
     assert kinds(answer) == [ACCEPTED, ACCEPTED]  # both allow analytics
-    assert audit.profile(world.store, "login:ada").items == {}  # one refused personalization
+    assert census.profile(world.store, "login:ada").items == {}  # one refused personalization
 
 
 def test_an_owner_who_had_not_decided_yet_followed_the_others(world, phone):
@@ -324,4 +324,4 @@ def test_whatever_is_decided_made_and_sent_when_and_where_only_what_was_allowed_
                 kept += sum(expected)
                 made[which] = [one for one in made[which] if one not in sent]
                 facts[which].clear()
-        assert audit.count_events(world.store) == kept
+        assert census.count_events(world.store) == kept

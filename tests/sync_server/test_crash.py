@@ -11,7 +11,7 @@ import pytest
 from contracts.events import Event
 from contracts.summary import HOUR_MS, summarize
 from contracts.sync import VerdictKind
-from sync_server import audit
+from sync_server import census
 from sync_server.received import payload_hash
 from sync_server.sql_store import open_store
 
@@ -70,11 +70,11 @@ def assert_nothing_lost_nothing_twice(settings, clock, travellers: list[Travelle
     store = open_store(settings.database_url, clock, settings.keys)
     try:
         created = [event for one in travellers for event in one.created]
-        assert audit.accepted_events(store) == {event.key: payload_hash(event) for event in created}
+        assert census.accepted_events(store) == {event.key: payload_hash(event) for event in created}
         hour = clock.time_ms // HOUR_MS
         for one in travellers:
             assert max(one.accepted.values()) == 1
-            assert audit.profile(store, one.login) == summarize((event, hour) for event in one.created)
+            assert census.profile(store, one.login) == summarize((event, hour) for event in one.created)
     finally:
         store.close()
 

@@ -12,7 +12,7 @@ from contracts.errors import AuthenticationError, ConfigError, PermissionDenied,
 from contracts.identity import DeviceRole
 from contracts.rounds import RoundUpdate
 from contracts.sync import CHALLENGE_HEADER, EnrolRequest, Problem, Revocation, VerdictKind
-from sync_server import attestation, audit
+from sync_server import attestation, census
 from sync_server.enrolment import NotAttested, enrolling, revoke
 from sync_server.staff_page.health import health
 from sync_server.tables import audit_log, enrolments
@@ -83,7 +83,7 @@ def test_a_recorded_enrolment_changes_nothing_for_the_device(world):
         answer = phone.sync(phone.event(), phone.event())  # in the epoch that it has
         assert [one.kind for one in answer.verdicts] == [VerdictKind.ACCEPTED] * 2
         assert (answer.epoch, answer.gaps) == (phone.epoch, ())
-    assert audit.count_events(world.store) == 6
+    assert census.count_events(world.store) == 6
 
 
 def test_a_revoked_device_is_none_of_the_fleet_s_health(world):
@@ -112,7 +112,7 @@ def test_a_revoked_device_is_told_so_and_what_it_sent_stays(world):
         phone.sync(phone.event())
     with pytest.raises(PermissionDenied, match="revoked"):
         world.wire.enrol(EnrolRequest(public_key=phone.key.public_key().public_bytes_raw()))
-    assert audit.count_events(world.store) == 1
+    assert census.count_events(world.store) == 1
     with world.store.read() as connection:
         entries = connection.execute(select(audit_log.c.actor, audit_log.c.action, audit_log.c.detail)).all()
     entries = [entry for entry in entries if entry.action != "opt_in"]

@@ -14,7 +14,7 @@ from contracts.identity import OwnerKind
 from contracts.rounds import RoundUpdate
 from contracts.summary import Summary
 from contracts.sync import Heard, VerdictKind
-from sync_server import audit, audit_log, erasure, identifiers, person_export, rounds, tables
+from sync_server import audit_log, census, erasure, identifier_rotation, person_export, rounds, tables
 from sync_server.erasure_journal import Erasure, ErasureJournal, Mark, Reached
 from sync_server.event_time import Fixed
 from sync_server.people import Owner, find
@@ -83,7 +83,7 @@ def test_what_is_left_names_nobody_and_counts_nothing(world, ada, erase):
     text = json.dumps(rows)
     assert not [word for word in ("milk", "bread", "eggs", "order-1") if word in text]
     assert [one for one in handle if one in text] == [one for one in handle if one in json.dumps(rows["audit_log"])]
-    assert audit.count_events(world.store) == 0
+    assert census.count_events(world.store) == 0
     assert audit_log.verify(world.store).number == len(rows["audit_log"])
 
 
@@ -94,12 +94,12 @@ def test_another_person_keeps_all(world, ada, erase):
         ada.till.event("tea", owner="card:2"), consents=(ada.till.fact(Purpose.PERSONALIZATION, owner="card:2"),)
     )
     bob.sync(bob.event("coffee"))
-    before = audit.profile(world.store, "login:bob"), audit.profile(world.store, "card:2")
+    before = census.profile(world.store, "login:bob"), census.profile(world.store, "card:2")
     ada.till.sync(ada.till.event("eggs", owner="card:1"), ada.till.event("jam", owner="card:2"))
     erase("card:1")
-    assert audit.profile(world.store, "login:bob") == before[0] != Summary()
-    assert set(audit.profile(world.store, "card:2").items) == {"tea", "jam"}
-    assert audit.count_events(world.store) == 3
+    assert census.profile(world.store, "login:bob") == before[0] != Summary()
+    assert set(census.profile(world.store, "card:2").items) == {"tea", "jam"}
+    assert census.count_events(world.store) == 3
 
 
 def test_what_was_taken_and_is_sent_again_is_in_conflict_and_then_refused_and_not_counted_twice(world, ada, erase):
@@ -115,7 +115,7 @@ def test_what_was_taken_and_is_sent_again_is_in_conflict_and_then_refused_and_no
     again = ada.till.sync(renumbered, epoch=answer.epoch)
     assert kinds(again) == [REFUSED]
     assert "erased" in again.verdicts[0].reason
-    assert audit.count_events(world.store) == 0
+    assert census.count_events(world.store) == 0
 
 
 class TestFreshStart:
@@ -136,7 +136,7 @@ class TestFreshStart:
         assert kinds(again.sync(again.event())) == [REFUSED]
         world.pass_hours(1)
         assert kinds(again.sync(again.event("new"), consents=consenting(again))) == [ACCEPTED]
-        assert set(audit.profile(world.store, "login:ada").items) == {"new"}
+        assert set(census.profile(world.store, "login:ada").items) == {"new"}
 
     def test_the_past_stays_barred_on_every_device(self, world, ada, again):
         again.sync(consents=consenting(again))
@@ -146,7 +146,7 @@ class TestFreshStart:
         world.pass_hours(1)
         made_since = ada.event("since", owner="login:ada", boot_id="earlier", occurred_at=world.clock.now_ms())
         assert kinds(ada.sync(made_since, identity_tokens=(token,))) == [ACCEPTED]  # by its number
-        assert set(audit.profile(world.store, "login:ada").items) == {"since"}
+        assert set(census.profile(world.store, "login:ada").items) == {"since"}
 
     def test_an_opt_in_of_before_does_not_count(self, world, ada, again):
         token = world.provider.token("login:ada")
@@ -227,7 +227,7 @@ def test_a_tombstone_holds_under_a_rotated_identifier_key(world, ada, erase):
     erase("login:ada")
     world.pass_hours(1)
     use(1, 2)
-    identifiers.activate(world.store)
+    identifier_rotation.activate(world.store)
     ada.sync(consents=(late_fact,))  # her name is seen, and the tombstone goes under the key in force
     use(2)
     token = (world.provider.token("login:ada"),)
@@ -409,4 +409,4 @@ def test_an_erasure_that_failed_and_was_done_again_spares_who_came_back(world, t
         bars = turn.connection.execute(select(tables.tombstones.c.erased_at)).scalars().all()
     assert max(bars) > failed.erased_at
     assert set(bars) == {max(bars)}
-    assert set(audit.profile(world.store, "login:ada").items) == {"bread"}
+    assert set(census.profile(world.store, "login:ada").items) == {"bread"}

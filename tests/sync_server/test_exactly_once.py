@@ -16,7 +16,7 @@ from contracts.consent import Purpose
 from contracts.events import Event, EventType, Money
 from contracts.summary import EMPTY, HOUR_MS, Summary, summarize
 from contracts.sync import VerdictKind
-from sync_server import audit
+from sync_server import census
 from sync_server.received import payload_hash
 
 LOGINS = ("login:ada", "login:bob")
@@ -111,12 +111,12 @@ def test_replayed_in_any_order_the_profiles_are_what_was_created(new_world, held
             send(name, random, FORMATS[1])
             assert devices[name].sync().watermark == len(outbox[name]) - 1
 
-        assert audit.accepted_events(world.store) == {event.key: payload_hash(event) for event, _ in oracle.created}
+        assert census.accepted_events(world.store) == {event.key: payload_hash(event) for event, _ in oracle.created}
         for owner in (*LOGINS, *CARDS.values()):
-            assert audit.profile(world.store, owner) == oracle.profile(owner)
+            assert census.profile(world.store, owner) == oracle.profile(owner)
         for name, phone in phones.items():
             look(name)
             assert held[name].summary == oracle.profile(phone.owner)
-        assert audit.count_events(world.store) == len(oracle.created)
+        assert census.count_events(world.store) == len(oracle.created)
         profiled = [person for person in oracle.people if oracle.profile(min(person)) != EMPTY]
-        assert audit.count_profiles(world.store) == len(profiled)
+        assert census.count_profiles(world.store) == len(profiled)

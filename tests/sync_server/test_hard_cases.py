@@ -23,7 +23,7 @@ from contracts.errors import LimitError, WireError
 from contracts.events import Event, EventType
 from contracts.summary import HOUR_MS, summarize
 from contracts.sync import Dropped, SeqRange, SyncRequest, SyncResponse, VerdictKind
-from sync_server import audit
+from sync_server import census
 from sync_server.damaged import read_request
 from sync_server.received import payload_hash
 from sync_server.sql_store import open_store
@@ -49,9 +49,9 @@ def phone(world):
 
 def assert_counted_once(world, created: list[Event], hour: int | None = None) -> None:
     """What is held, and Ada's profile, are exactly what was created; in one hour."""
-    assert audit.accepted_events(world.store) == {one.key: payload_hash(one) for one in created}
+    assert census.accepted_events(world.store) == {one.key: payload_hash(one) for one in created}
     if hour is not None:
-        assert audit.profile(world.store, "login:ada") == summarize((one, hour) for one in created)
+        assert census.profile(world.store, "login:ada") == summarize((one, hour) for one in created)
 
 
 def test_1_the_answer_is_lost_and_the_phone_replays_in_other_chunks_another_order_and_a_truncated_body(world, phone):
@@ -154,7 +154,7 @@ def test_2_the_disk_is_full(world, phone):
         for _ in range(2):
             with pytest.raises(DBAPIError, match=r"full|no space"):
                 phone.sync(*created)
-        assert audit.count_events(world.store) == 0
+        assert census.count_events(world.store) == 0
     assert kinds(phone.sync(*created)) == [ACCEPTED] * 400
     assert_counted_once(world, created, hour)
 
@@ -313,11 +313,11 @@ def test_7_two_people_on_a_tablet_stay_two(world):
     for login in ("login:ada", "login:bob"):
         tablet.log_in(login)
         tablet.sync(tablet.event(login.removeprefix("login:")))
-    assert set(audit.profile(world.store, "login:ada").items) == {"ada"}
-    assert set(audit.profile(world.store, "login:bob").items) == {"bob"}
+    assert set(census.profile(world.store, "login:ada").items) == {"ada"}
+    assert set(census.profile(world.store, "login:bob").items) == {"bob"}
     told = tablet.sync(owner="login:bob", profile_version=tablet.sync(owner="login:ada").profile.version).profile
     assert (told.base_version, set(told.items)) == (0, {"bob"})  # nothing of the one stays for the other
-    assert len(set(audit.persons(world.store, ["login:ada", "login:bob"]).values())) == 2
+    assert len(set(census.persons(world.store, ["login:ada", "login:bob"]).values())) == 2
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
@@ -334,9 +334,9 @@ def test_7_concurrent_merges_of_a_and_b_b_and_c_c_and_a_then_late_events(world, 
         phones[place].sync(before[place], identity_tokens=(world.provider.token(login, other),))
     for place in reversed(order):
         phones[place].sync(late[place], before[place])
-    people = audit.persons(world.store, ["login:a", "login:b", "login:c"])
+    people = census.persons(world.store, ["login:a", "login:b", "login:c"])
     assert (len(people), len(set(people.values()))) == (3, 1)
     hour = world.clock.now_ms() // HOUR_MS
     expected = summarize((one, hour) for one in (*before, *late))
-    assert [audit.profile(world.store, login) for login, _ in pairs] == [expected] * 3
-    assert audit.count_events(world.store) == 6
+    assert [census.profile(world.store, login) for login, _ in pairs] == [expected] * 3
+    assert census.count_events(world.store) == 6

@@ -11,7 +11,7 @@ from sqlalchemy import make_url, select
 
 from contracts.consent import Purpose
 from contracts.sync import VerdictKind
-from sync_server import audit, audit_log, erasure, person_export, recovery, tables, training_export
+from sync_server import audit_log, census, erasure, person_export, recovery, tables, training_export
 from sync_server.erasure_journal import ErasureJournal
 from sync_server.people import find
 from sync_server.turn import take_turn
@@ -59,7 +59,7 @@ class TestHardCase8:
         bought_away.append(away.event("the day it came back"))
         assert kinds(away.sync(*bought_away, consents=opted_in)) == [REFUSED, REFUSED]
         assert kinds(phone.sync(phone.event())) == [REFUSED]
-        assert audit.count_events(world.store) == 0
+        assert census.count_events(world.store) == 0
 
     def test_once_they_opt_in_again_what_was_made_in_between_stays_out(self, world):
         phone, away = world.phone(), world.phone()
@@ -77,7 +77,7 @@ class TestHardCase8:
         world.pass_hours(1)
         after = away.event("after")
         assert kinds(away.sync(allowed, between, after)) == [ACCEPTED, REFUSED, ACCEPTED]
-        assert set(audit.profile(world.store, "login:ada").items) == {"allowed", "after"}
+        assert set(census.profile(world.store, "login:ada").items) == {"allowed", "after"}
 
     def test_people_who_become_one_in_mid_batch_get_the_strictest_of_both(self, world):
         phone, till = world.phone(), world.till()
@@ -167,7 +167,7 @@ class TestHardCase9:
         world.pass_hours(THREE_WEEKS)
         token = (world.provider.token("login:ada", "card:1"),)
         assert kinds(ada.sync(*late, identity_tokens=token, consents=all_purposes(ada))) == [REFUSED, REFUSED]
-        assert audit.count_events(world.store) == 0
+        assert census.count_events(world.store) == 0
         assert kinds(ada.sync(ada.event("a fresh start"), identity_tokens=token)) == [ACCEPTED]
 
     def test_yesterday_s_backup_brings_nobody_back_and_loses_nothing_that_was_acknowledged(
@@ -187,10 +187,10 @@ class TestHardCase9:
         world.pass_hours(1)
 
         store = backup.restore()
-        assert audit.profile(store, "login:ada").items.keys() == {"milk", "bread"}  # as it was yesterday
+        assert census.profile(store, "login:ada").items.keys() == {"milk", "bread"}  # as it was yesterday
         recovery.make_ready(store, journal)
         assert store.generation != before
-        assert audit.profile(store, "login:ada").items == {}
+        assert census.profile(store, "login:ada").items == {}
         with store.read() as connection:
             left = [repr(tuple(row)) for row in connection.execute(select(tables.events))]
             assert find(connection, store.keys, ["login:ada", "card:1"]) == {}
@@ -202,7 +202,7 @@ class TestHardCase9:
         assert kinds(answer) == [ACCEPTED] * 5
         token = (world.provider.token("login:ada", "card:1"),)
         assert kinds(ada.sync(late, identity_tokens=token)) == [REFUSED]
-        assert audit.profile(store, "login:bob").items.keys() == {"yesterday", *(f"today {n}" for n in range(5))}
+        assert census.profile(store, "login:bob").items.keys() == {"yesterday", *(f"today {n}" for n in range(5))}
 
     def test_a_restored_backup_is_found_out_by_the_journal_or_told_by_the_operator(self, world, bob, take_backup):
         journal = ErasureJournal(Path(world.settings.erasure_journal))

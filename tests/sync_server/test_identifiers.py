@@ -13,7 +13,7 @@ from contracts.consent import Purpose
 from contracts.errors import ConfigError
 from contracts.events import Event, EventType
 from contracts.sync import VerdictKind
-from sync_server import audit, identifiers, people
+from sync_server import census, identifier_rotation, people
 from sync_server.identifiers import IdentifierKeys
 from sync_server.received import at_rest, from_rest, payload_hash
 from sync_server.sql_store import open_store
@@ -104,7 +104,7 @@ def test_a_phone_learns_which_of_its_names_are_one_person_and_no_other_name(worl
     phone.log_in("login:ada", "card:1", "card:2")
     answer = phone.sync(owner="login:ada", known_owners=("card:2", "card:3", "anonymous:never"))
     assert answer.profile.owners == ("card:2", "login:ada")
-    assert audit.persons(world.store, ["anonymous:never"]) == {}  # to be asked about makes nobody known
+    assert census.persons(world.store, ["anonymous:never"]) == {}  # to be asked about makes nobody known
 
 
 class TestRotation:
@@ -135,12 +135,12 @@ class TestRotation:
         eve = self.owner_id(first, "login:eve")
         assert self.owner_id(first, "login:ada") == ada
         assert [self.owner_id(second, f"login:{name}") for name in ("ada", "eve")] == [ada, eve]
-        assert identifiers.holdings(first) == {1: 3}
+        assert identifier_rotation.holdings(first) == {1: 3}
         second = worker(v1=OLD, v2=NEW)
-        assert identifiers.activate(second) == 2
+        assert identifier_rotation.activate(second) == 2
         assert [self.owner_id(first, f"login:{name}") for name in ("ada", "eve")] == [ada, eve]
         dan = self.owner_id(second, "login:dan")
-        assert identifiers.holdings(first) == {1: 1, 2: 3}
+        assert identifier_rotation.holdings(first) == {1: 1, 2: 3}
         last = worker(v2=NEW)
         assert [self.owner_id(last, f"login:{name}") for name in ("ada", "eve", "dan")] == [ada, eve, dan]
         assert self.owner_id(last, "login:bob") not in (ada, bob, eve, dan)  # never seen: forgotten with the old key
@@ -148,7 +148,7 @@ class TestRotation:
     def test_a_worker_without_the_key_in_force_writes_nothing_and_does_not_start(self, worker):
         late = worker(v1=OLD)
         ada = self.owner_id(late, "login:ada")
-        identifiers.activate(worker(v1=OLD, v2=NEW))
+        identifier_rotation.activate(worker(v1=OLD, v2=NEW))
         with pytest.raises(ConfigError, match="identifier key 2 is in force"):
             self.owner_id(late, "login:ada")
         with pytest.raises(ConfigError, match="identifier key 2 is in force"):
@@ -208,9 +208,9 @@ class TestMigration:
 
     def test_names_are_hashed_and_events_lose_them(self, old_store, database_url, tmp_path):
         store = open_store(database_url, keys=IdentifierKeys({1: OLD, 2: NEW}))
-        assert audit.persons(store, NAMES) == dict.fromkeys(NAMES[:3], 1)
-        assert audit.accepted_events(store) == {self.EVENT.key: payload_hash(self.EVENT)}
-        assert identifiers.holdings(store) == {2: 3}
+        assert census.persons(store, NAMES) == dict.fromkeys(NAMES[:3], 1)
+        assert census.accepted_events(store) == {self.EVENT.key: payload_hash(self.EVENT)}
+        assert identifier_rotation.holdings(store) == {2: 3}
         with store.read() as connection:
             rows = connection.execute(select(events).order_by(events.c.seq)).all()
             handles = connection.execute(select(owners.c.handle)).scalars().all()

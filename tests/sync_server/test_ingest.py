@@ -9,7 +9,7 @@ from contracts.consent import Purpose
 from contracts.errors import AuthenticationError, PermissionDenied, WireError
 from contracts.events import EventType, Money
 from contracts.sync import Dropped, SeqRange, VerdictKind
-from sync_server import audit
+from sync_server import census
 from sync_server.received import payload_hash
 from sync_server.tables import events
 
@@ -31,17 +31,17 @@ def phone(world):
 def test_a_lost_answer_and_a_resend_in_other_chunks_and_another_format(world, phone):
     events = [phone.event(f"item-{number}") for number in range(6)]
     phone.sync(*events)
-    profile = audit.profile(world.store, "login:ada")
+    profile = census.profile(world.store, "login:ada")
     assert kinds(phone.sync(*reversed(events[:4]), format="application/msgpack")) == [DUPLICATE] * 4
     assert kinds(phone.sync(*events[3:], phone.event())) == [DUPLICATE] * 3 + [ACCEPTED]
-    assert audit.count_events(world.store) == 7
-    assert {item: audit.profile(world.store, "login:ada").items[item] for item in profile.items} == profile.items
+    assert census.count_events(world.store) == 7
+    assert {item: census.profile(world.store, "login:ada").items[item] for item in profile.items} == profile.items
 
 
 def test_an_event_twice_in_one_request_counts_once(world, phone):
     event = phone.event()
     assert kinds(phone.sync(event, event)) == [ACCEPTED, DUPLICATE]
-    assert audit.accepted_events(world.store) == {event.key: payload_hash(event)}
+    assert census.accepted_events(world.store) == {event.key: payload_hash(event)}
 
 
 def test_a_key_with_another_payload_gets_a_new_epoch_and_nothing_of_a_clone_is_lost(world, phone):
@@ -54,7 +54,7 @@ def test_a_key_with_another_payload_gets_a_new_epoch_and_nothing_of_a_clone_is_l
     again = phone.sync(renumbered, epoch=answer.epoch)
     assert kinds(again) == [ACCEPTED]
     assert (again.epoch, again.watermark) == (answer.epoch, 0)
-    assert set(audit.profile(world.store, "login:ada").items) == {"milk", "bread", "eggs"}
+    assert set(census.profile(world.store, "login:ada").items) == {"milk", "bread", "eggs"}
     assert phone.sync().epoch == phone.epoch  # the original goes on as before
 
 
@@ -84,8 +84,8 @@ def test_a_poison_event_is_set_aside_alone_and_remembered(world, phone):
     assert phone.sync(*poisons).verdicts == tuple(
         msgspec.structs.replace(verdict, position=verdict.position - 1) for verdict in answer.verdicts[1:]
     )
-    assert audit.count_events(world.store) == 1
-    assert audit.count_events(world.store, QUARANTINED) == 4
+    assert census.count_events(world.store) == 1
+    assert census.count_events(world.store, QUARANTINED) == 4
 
 
 def test_a_text_that_a_database_cannot_keep_is_set_aside_alone(world, phone):
@@ -115,7 +115,7 @@ def test_gaps_are_what_is_neither_received_nor_held_nor_dropped(phone):
 def test_a_range_that_ends_before_it_starts_is_an_error_and_nothing_is_taken(world, phone):
     with pytest.raises(WireError, match="ends before it starts"):
         phone.sync(phone.event(), held=(SeqRange(3, 2),))
-    assert audit.count_events(world.store) == 0
+    assert census.count_events(world.store) == 0
 
 
 def test_an_epoch_never_issued_is_an_error_unless_the_store_was_restored(phone):
@@ -149,10 +149,10 @@ class TestConsent:
         phone = world.phone()
         phone.log_in("login:ada", purposes=(purpose,))
         assert kinds(phone.sync(phone.event())) == [ACCEPTED]
-        assert audit.profile(world.store, "login:ada").items == {}
+        assert census.profile(world.store, "login:ada").items == {}
         phone.sync(consents=(phone.fact(Purpose.PERSONALIZATION),))
         phone.sync(phone.event("bread"))
-        assert set(audit.profile(world.store, "login:ada").items) == {"bread"}
+        assert set(census.profile(world.store, "login:ada").items) == {"bread"}
 
     def test_consent_in_a_request_counts_for_its_events_and_a_resent_fact_changes_nothing(self, world):
         phone = world.phone()
@@ -182,7 +182,7 @@ class TestConsent:
     def test_consent_for_somebody_else_is_denied_and_nothing_is_taken(self, world, phone):
         with pytest.raises(PermissionDenied, match="not proven"):
             phone.sync(phone.event(), consents=(phone.fact(Purpose.ANALYTICS, owner="login:bob"),))
-        assert audit.count_events(world.store) == 0
+        assert census.count_events(world.store) == 0
 
 
 class TestOwners:
@@ -215,7 +215,7 @@ class TestOwners:
     def test_a_token_that_is_not_good_is_denied_and_nothing_is_taken(self, world, phone, token, says):
         with pytest.raises((AuthenticationError, WireError), match=says):
             phone.sync(phone.event(), identity_tokens=(world.provider.token("login:bob", **token),))
-        assert audit.count_events(world.store) == 0
+        assert census.count_events(world.store) == 0
 
     def test_a_token_of_another_issuer_is_denied(self, world, phone):
         for forged in (type(world.provider)().token("login:bob"), "no.token", "", "a.b.c", "é"):
@@ -286,10 +286,10 @@ def test_an_order_seen_by_the_phone_and_the_till_counts_once(world, phone):
     line = {"order_id": "order-1", "quantity": 2, "price": Money(150, "EUR")}
     phone.sync(phone.event("milk", **line))
     till.sync(till.event("milk", owner="card:1", **line), till.event("bread", owner="card:1", order_id="order-1"))
-    profile = audit.profile(world.store, "login:ada")
+    profile = census.profile(world.store, "login:ada")
     assert {item: row.quantity for item, row in profile.orders["order-1"].items()} == {"milk": 2, "bread": 1}
     assert profile.orders["order-1"]["milk"].amount == 300
-    assert audit.count_events(world.store) == 3
+    assert census.count_events(world.store) == 3
 
 
 def test_a_request_that_is_refused_issues_no_epoch(world):

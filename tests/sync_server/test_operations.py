@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from contracts import codec
 from contracts.sync import Problem, VerdictKind
-from sync_server import audit
+from sync_server import census
 from sync_server.app import create_app
 from sync_server.logs import JsonLines
 from sync_server.metrics import UNROUTED, Metrics, store_bytes
@@ -82,7 +82,7 @@ def end_under_load(server_process, *options: str) -> None:
     assert server_process.process.wait(timeout=60) == 0
 
     store = open_store(server_process.settings.database_url, world.clock)
-    held = audit.accepted_events(store).keys()
+    held = census.accepted_events(store).keys()
     store.close()
     assert {event.key for event in acknowledged} == held  # and so: what was taken was answered
     assert len(unanswered) == SENDERS * BATCH

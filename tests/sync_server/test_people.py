@@ -10,7 +10,7 @@ from contracts.consent import Purpose
 from contracts.errors import PermissionDenied, WireError
 from contracts.identity import OwnerKind
 from contracts.sync import VerdictKind
-from sync_server import audit
+from sync_server import census
 from sync_server.identifier_rules import IdentifierRules
 from sync_server.persons import PRIORITY, resolve
 from sync_server.tables import links
@@ -67,7 +67,7 @@ def test_concurrent_merges_in_any_order_give_the_same_persons(tmp_path_factory, 
         for one, other in taken:
             phone = world.phone()
             phone.sync(identity_tokens=(world.provider.token(name(one), name(other)),))
-        people = audit.persons(world.store, [name(one) for one in "abcde"] + ["card:shared"])
+        people = census.persons(world.store, [name(one) for one in "abcde"] + ["card:shared"])
         for one in people:
             reached, waiting = {one}, [one]
             while waiting:
@@ -104,23 +104,23 @@ class TestLimits:
         phone = limited.phone()
         for card in ("card:x1", "card:x2", "card:x3"):
             phone.sync(identity_tokens=(limited.provider.token("login:ada", card),))
-        people = audit.persons(limited.store, ["login:ada", "card:x1", "card:x2", "card:x3"])
+        people = census.persons(limited.store, ["login:ada", "card:x1", "card:x2", "card:x3"])
         assert people["login:ada"] == people["card:x1"] == people["card:x2"] != people["card:x3"]
         assert reasons(limited) == {
             "": 2,
             "a person has at most 2 identifiers of kind card, this link would make it 3": 1,
         }
         phone.sync(identity_tokens=(limited.provider.token("login:ada", "card:x3"),))  # shown again, judged once
-        assert audit.persons(limited.store, people) == people
+        assert census.persons(limited.store, people) == people
         phone.sync(identity_tokens=(limited.provider.token("login:ada", "login:eve"),))
-        assert audit.persons(limited.store, ["login:eve"])["login:eve"] == people["login:ada"]
+        assert census.persons(limited.store, ["login:eve"])["login:eve"] == people["login:ada"]
 
     def test_two_persons_are_not_joined_beyond_the_limit_of_both_together(self, limited):
         phone = limited.phone()
         phone.sync(identity_tokens=(limited.provider.token("login:ada", "card:x1", "card:x2"),))
         phone.sync(identity_tokens=(limited.provider.token("login:bob", "card:y1"),))
         phone.sync(identity_tokens=(limited.provider.token("login:ada", "login:bob"),))
-        people = audit.persons(limited.store, ["login:ada", "login:bob"])
+        people = census.persons(limited.store, ["login:ada", "login:bob"])
         assert people["login:ada"] != people["login:bob"]
 
 
@@ -139,7 +139,7 @@ class TestPlaceholders:
         assert [verdict.kind for verdict in answer.verdicts] == [VerdictKind.REFUSED, VerdictKind.ACCEPTED]
         with pytest.raises(PermissionDenied, match="placeholder"):
             till.sync(consents=(till.fact(Purpose.ANALYTICS, owner=f"card:{value}"),))
-        assert audit.persons(world.store, [f"card:{value}", f"anonymous:{value}"]) == {}
+        assert census.persons(world.store, [f"card:{value}", f"anonymous:{value}"]) == {}
 
     @given(st.from_regex(r"[1-9][0-9]{7,15}", fullmatch=True).filter(lambda value: len(set(value)) > 1))
     def test_real_card_numbers_pass(self, value):
@@ -156,4 +156,4 @@ class TestPlaceholders:
 def test_a_till_joins_nobody(world):
     till = world.till()
     till.sync(*(till.event(owner=f"card:{number}") for number in (7, 8)), till.event(owner="anonymous:basket"))
-    assert len(set(audit.persons(world.store, ["card:7", "card:8", "anonymous:basket"]).values())) == 3
+    assert len(set(census.persons(world.store, ["card:7", "card:8", "anonymous:basket"]).values())) == 3

@@ -5,7 +5,7 @@ import pytest
 from contracts.consent import Consent, Purpose
 from contracts.events import EventType
 from contracts.summary import EMPTY
-from sync_server import audit
+from sync_server import census
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def test_a_card_used_at_a_till_and_a_login_on_a_phone_are_one_profile(world, hel
     held.apply(phone.sync(phone.event("milk"), owner="login:ada", known_owners=("card:1",)).profile)
     assert set(held.summary.items) == {"milk", "bread"}
     assert set(held.owners) == {"login:ada", "card:1"}
-    assert audit.profile(world.store, "card:1") == audit.profile(world.store, "login:ada") == held.summary
-    assert (audit.count_profiles(world.store), audit.count_merged_profiles(world.store)) == (1, 1)
+    assert census.profile(world.store, "card:1") == census.profile(world.store, "login:ada") == held.summary
+    assert (census.count_profiles(world.store), census.count_merged_profiles(world.store)) == (1, 1)
 
 
 def test_what_a_card_bought_before_it_was_linked_is_merged_too(world, held):
@@ -33,7 +33,7 @@ def test_what_a_card_bought_before_it_was_linked_is_merged_too(world, held):
     link = world.provider.token("login:ada", "card:1")
     held.apply(phone.sync(owner="login:ada", profile_version=held.version, identity_tokens=(link,)).profile)
     assert set(held.summary.items) == {"bread"}
-    assert held.summary.items["bread"].weights == audit.profile(world.store, "card:1").items["bread"].weights
+    assert held.summary.items["bread"].weights == census.profile(world.store, "card:1").items["bread"].weights
 
 
 def test_links_are_transitive_and_the_smallest_person_stays(world):
@@ -41,10 +41,10 @@ def test_links_are_transitive_and_the_smallest_person_stays(world):
     one.log_in("login:a", "card:1")
     two.log_in("login:b", "card:2")
     names = ("login:a", "card:1", "login:b", "card:2")
-    people = audit.persons(world.store, names)
+    people = census.persons(world.store, names)
     assert people["login:a"] == people["card:1"] != people["login:b"] == people["card:2"]
     one.log_in("login:a", "card:2")
-    assert audit.persons(world.store, names) == dict.fromkeys(names, min(people.values()))
+    assert census.persons(world.store, names) == dict.fromkeys(names, min(people.values()))
 
 
 def test_a_delta_holds_only_what_changed_and_nothing_when_nothing_did(world, held):
@@ -61,7 +61,7 @@ def test_a_delta_holds_only_what_changed_and_nothing_when_nothing_did(world, hel
     assert set(delta.items) == {"milk"}
     assert set(delta.orders["order-1"]) == {"bread", "butter"}
     held.apply(delta)
-    assert held.summary == audit.profile(world.store, "login:ada")
+    assert held.summary == census.profile(world.store, "login:ada")
 
 
 def test_a_version_that_is_not_known_gets_the_whole_profile(world):
@@ -90,7 +90,7 @@ def test_two_people_on_one_tablet_stay_apart(world, held):
     held.apply(answer.profile)
     assert (answer.profile.base_version, held.summary) == (0, EMPTY)
     assert tablet.sync(owner="login:ada", profile_version=answer.profile.version).profile.base_version == 0
-    assert len(set(audit.persons(world.store, ["login:ada", "login:bob"]).values())) == 2
+    assert len(set(census.persons(world.store, ["login:ada", "login:bob"]).values())) == 2
 
 
 def test_without_consent_the_phone_is_told_the_decisions_and_forgets_the_rest(world, held):

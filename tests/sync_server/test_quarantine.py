@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, select
 
 from contracts import codec
 from contracts.sync import VerdictKind
-from sync_server import erasure, identifiers, quarantine, tables
+from sync_server import erasure, identifier_rotation, quarantine, tables
 from sync_server.damaged import read_request
 from sync_server.erasure_journal import ErasureJournal
 from sync_server.identifiers import IdentifierKeys
@@ -74,7 +74,7 @@ def test_what_cannot_be_read_is_known_again_under_every_live_key(world, phone):
     assert kinds(sent(world, phone, poison)) == [QUARANTINED]
     world.settings = msgspec.structs.replace(world.settings, identifier_keys={1: OLD, 2: NEW})
     world.open_again()
-    assert identifiers.activate(world.store) == 2
+    assert identifier_rotation.activate(world.store) == 2
     second = unreadable(phone, seq=1)
     assert kinds(sent(world, phone, poison, second)) == [QUARANTINED] * 2
     assert kinds(sent(world, phone, poison, second, other)) == [QUARANTINED, QUARANTINED, CONFLICT]

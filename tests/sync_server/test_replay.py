@@ -17,7 +17,7 @@ from contracts.consent import Purpose
 from contracts.events import EVENT_CODES, Event, EventType, Money
 from contracts.outbox import ProfileChanged
 from contracts.sync import SyncRequest, VerdictKind
-from sync_server import audit, audit_log, erasure, outbox, received, replay, tables
+from sync_server import audit_log, census, erasure, outbox, received, replay, tables
 from sync_server.damaged import read_request
 from sync_server.erasure_journal import ErasureJournal
 from sync_server.people import find
@@ -125,7 +125,7 @@ def test_a_newer_app_s_events_are_held_and_count_once_learned_as_if_always_known
     first = world.wire.sync(DEVICE, newer_request(format, of=format), format)
     assert kinds(first) == HELD_FIRST
     assert [verdict.reason for verdict in first.verdicts[2:]] == [NEWER] * 3
-    assert (first.watermark, audit.count_events(world.store)) == (4, 2)
+    assert (first.watermark, census.count_events(world.store)) == (4, 2)
     world.pass_hours(30)
     for again in SUFFIXES:
         assert kinds(said(world, again)) == [DUPLICATE, DUPLICATE, *HELD_FIRST[2:]]
@@ -144,7 +144,7 @@ def test_a_newer_app_s_events_are_held_and_count_once_learned_as_if_always_known
         newer_phone(always)
         assert kinds(said(always)) == [ACCEPTED] * 5
         assert counted(world) == counted(always)
-        assert set(audit.profile(always.store, LOGIN).items) == {"milk", "tea"}
+        assert set(census.profile(always.store, LOGIN).items) == {"milk", "tea"}
 
 
 def _audit_rows(world):
@@ -183,7 +183,7 @@ class TestConsent:
         learn()
         assert replay.replay(world.store) == Replayed(0, 0)
         assert kinds(said(world)) == [REFUSED, REFUSED, QUARANTINED, QUARANTINED, QUARANTINED]  # as it was answered
-        assert audit.count_events(world.store) == 0
+        assert census.count_events(world.store) == 0
 
     def test_who_opted_out_since_is_waited_for(self, world, learn):
         phone = newer_phone(world)
@@ -201,8 +201,8 @@ class TestConsent:
         phone.sync(consents=(phone.fact(Purpose.PERSONALIZATION),))
         learn()
         assert replay.replay(world.store) == Replayed(3, 0)
-        assert audit.profile(world.store, LOGIN).items == {}
-        assert audit.count_events(world.store) == 5
+        assert census.profile(world.store, LOGIN).items == {}
+        assert census.count_events(world.store) == 5
 
     def test_of_the_erased_nothing_is_left_to_be_judged(self, world, learn):
         newer_phone(world)
@@ -217,7 +217,7 @@ class TestConsent:
         world.pass_hours(1)
         answer = world.wire.sync(DEVICE, newer_request(), JSON)
         assert kinds(answer) == [CONFLICT] * 5
-        assert audit.count_events(world.store) == 0
+        assert census.count_events(world.store) == 0
 
 
 class Cut(Exception):
@@ -253,7 +253,7 @@ def test_cut_off_anywhere_it_goes_on_and_each_event_counts_once(new_world, tmp_p
                 continue
             break
         assert statement > 10
-        assert audit.count_events(world.store) == 5
+        assert census.count_events(world.store) == 5
         found = counted(world)
     (tmp_path / "other").mkdir()
     with new_world(tmp_path / "other") as always:

@@ -6,7 +6,7 @@ import pytest
 from contracts.consent import Purpose
 from contracts.errors import WireError
 from contracts.rounds import RoundUpdate
-from sync_server import audit, rounds
+from sync_server import census, rounds
 
 ADAPTER = np.arange(4, dtype="<f4").tobytes()
 DELTA = np.full(4, 0.5, dtype="<f4").tobytes()
@@ -64,7 +64,7 @@ def test_who_allows_it_on_a_phone_that_synced_is_enrolled_once(world, enrolled):
     world.phone().log_in("login:eve", purposes=(Purpose.PERSONALIZATION,))
     till = world.till()
     till.sync(consents=(till.fact(Purpose.FEDERATED_TRAINING, owner="card:1"),))
-    people = audit.persons(world.store, ["login:ada", "login:bob"])
+    people = census.persons(world.store, ["login:ada", "login:bob"])
     assert rounds.enrolled_people(world.store) == sorted(people.values())
     ada.sync(owner="login:ada", consents=(ada.fact(Purpose.FEDERATED_TRAINING, granted=False),))
     assert rounds.enrolled_people(world.store) == [people["login:bob"]]

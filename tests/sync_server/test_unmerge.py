@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from contracts.errors import UnknownError, WireError
 from contracts.outbox import Merged, ProfileChanged, Unmerged
-from sync_server import audit, people
+from sync_server import census, people
 from sync_server.links import evidence
 from sync_server.sql_store import open_store
 from sync_server.tables import audit_log
@@ -30,7 +30,7 @@ def apart(world, one_side, other_side, store=None):
 
 
 def same(world, *names):
-    return len(set(audit.persons(world.store, names).values())) == 1
+    return len(set(census.persons(world.store, names).values())) == 1
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def merged(world):
     bob.log_in(BOB)
     ada.sync(ada.event("ada's"))
     bob.sync(bob.event("bob's", order_id="order"))
-    before = audit.profile(world.store, ADA), audit.profile(world.store, BOB)
+    before = census.profile(world.store, ADA), census.profile(world.store, BOB)
     world.pass_hours(1)
     ada.sync(identity_tokens=(world.provider.token(ADA, CARD),))
     world.pass_hours(1)
@@ -60,13 +60,13 @@ def test_profiles_are_as_if_never_linked_and_both_devices_are_told(world, merged
     till.sync(till.event("by card", owner=CARD))
     found = apart(world, [ADA], [BOB])
     assert found.persons == tuple(sorted(handles(world, ADA, BOB), key=handles(world, ADA, BOB).index))
-    assert audit.profile(world.store, BOB) == before[1]
-    assert set(audit.profile(world.store, ADA).items) == {"ada's", "by card"}  # the card stays with its first link
+    assert census.profile(world.store, BOB) == before[1]
+    assert set(census.profile(world.store, ADA).items) == {"ada's", "by card"}  # the card stays with its first link
     for phone in (ada, bob):
         delta = phone.sync(owner=phone.owner, profile_version=held[phone.owner].version).profile
         assert delta.base_version == 0
         held[phone.owner].apply(delta)
-        assert held[phone.owner].summary == audit.profile(world.store, phone.owner)
+        assert held[phone.owner].summary == census.profile(world.store, phone.owner)
     assert ada.sync(owner=ADA, profile_version=held[ADA].version).profile is None
 
 
@@ -79,8 +79,8 @@ def test_later_evidence_and_late_events_do_not_join_them_until_staff_lift_it(wor
     ada.sync(late)
     assert not same(world, ADA, BOB)
     assert same(world, ADA, CARD, "card:2")
-    assert audit.profile(world.store, BOB) == before[1]
-    assert set(audit.profile(world.store, ADA).items) == {"ada's", "late"}
+    assert census.profile(world.store, BOB) == before[1]
+    assert set(census.profile(world.store, ADA).items) == {"ada's", "late"}
     with take_turn(world.store) as turn:
         assert lift(turn, "staff eve", number) == handles(world, min((ADA, BOB), key=lambda one: order(world, one)))
     assert same(world, ADA, BOB, CARD, "card:2")

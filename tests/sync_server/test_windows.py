@@ -13,7 +13,7 @@ from contracts.consent import Purpose
 from contracts.events import EVENT_CODES, EventType
 from contracts.summary import HOUR_MS
 from contracts.windows import KEPT_HOURS, WINDOW_HOURS, HourCounts, window_counts
-from sync_server import audit, hour_counts, people, tables
+from sync_server import census, hour_counts, people, tables
 
 OWNERS = ("login:ada", "card:1", "card:2")
 
@@ -27,7 +27,7 @@ def stored(world, owner="login:ada") -> HourCounts:
 
 def windows_of(world, owner="login:ada"):
     return window_counts(
-        stored(world, owner), audit.profile(world.store, owner).orders, world.clock.now_ms() // HOUR_MS
+        stored(world, owner), census.profile(world.store, owner).orders, world.clock.now_ms() // HOUR_MS
     )
 
 

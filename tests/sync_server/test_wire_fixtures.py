@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from contracts.sync import VerdictKind
-from sync_server import audit, tables
+from sync_server import census, tables
 from sync_server.damaged import read_request
 from tests.contracts.wire_examples import DEVICE, FOLDER, LOGIN, SUFFIXES
 
@@ -28,5 +28,5 @@ def test_a_sync_of_any_release_is_taken(world, path: Path) -> None:
     answer = world.wire.sync(DEVICE, request, format)
     assert [verdict.kind for verdict in answer.verdicts] == [VerdictKind.ACCEPTED] * len(request.events)
     assert (answer.watermark, answer.gaps) == (len(request.events) - 1, ())
-    assert audit.count_events(world.store) == len(request.events)
-    assert audit.profile(world.store, LOGIN).items
+    assert census.count_events(world.store) == len(request.events)
+    assert census.profile(world.store, LOGIN).items
