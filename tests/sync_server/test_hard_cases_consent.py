@@ -130,7 +130,7 @@ class Backup:
         self.world.store.close()  # PostgreSQL copies a database that nobody is connected to
         server = self.url.set(database="postgres").render_as_string(hide_password=False)
         with psycopg.connect(server, autocommit=True) as connection:
-            # A process of the server may outlive its connection by a moment, and sweep behind the writers.
+            # Backends outlive their connection by a moment, and autovacuum may be at work.
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (source,))
             connection.execute(f'DROP DATABASE IF EXISTS "{copy}" WITH (FORCE)')
             connection.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{source}"')

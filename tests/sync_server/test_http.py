@@ -3,6 +3,8 @@
 import base64
 import gzip
 import re
+import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -205,6 +207,26 @@ def test_unknown_addresses_and_methods_are_problems_too(http_world):
         assert "POST" in answer.headers["allow"]
     problem(http_world.wire.http.get("/repository/metadata/1.root.json"), 404)
     problem(http_world.wire.http.get("/repository/..%2f..%2fsettings.json"), 404)
+
+
+def test_a_request_that_ends_in_mid_body_fails_nothing(http_world, staff_tokens):
+    def answered(status: str) -> float:
+        headers = {"authorization": f"Bearer {staff_tokens['metrics']}"}
+        text = http_world.wire.http.get("/metrics", headers=headers).text
+        counted = re.findall(rf'pocketrec_requests_total{{.*status="{status}"}} (\S+)', text)
+        return sum(map(float, counted))
+
+    refused, failed = answered("400"), answered(r"5\d\d")
+    url = http_world.wire.http.base_url
+    for path in ("/v1/sync", "/v1/devices"):
+        with socket.create_connection((url.host, url.port)) as connection:
+            head = f"POST {path} HTTP/1.1\r\nhost: {url.host}\r\ncontent-length: 100\r\n\r\n"
+            connection.sendall(head.encode() + b"{")
+    deadline = time.monotonic() + 30
+    while answered("400") < refused + 2:
+        assert time.monotonic() < deadline, "a request that was cut off is still waited for"
+        time.sleep(0.02)
+    assert answered(r"5\d\d") == failed
 
 
 def test_health_readiness_and_description(http_world):
