@@ -14,7 +14,7 @@ from sync_server import audit_log
 from sync_server.staff import Role, require
 from sync_server.store import Store
 from sync_server.turn import take_turn
-from sync_server.wire import JSON, answer
+from sync_server.wire import JSON, answer, chunks_of
 
 
 @post("/v1/bundles")
@@ -28,7 +28,7 @@ async def publish_bundle(request: Request) -> Response:
 
 async def _receive(request: Request, upload: IO[bytes], max_bytes: int) -> None:
     size = 0
-    async for chunk in request.stream():
+    async for chunk in chunks_of(request):
         size += len(chunk)
         if size > max_bytes:
             raise LimitError(

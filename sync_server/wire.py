@@ -2,6 +2,7 @@
 
 import threading
 import zlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
@@ -58,17 +59,28 @@ async def read_limited(request: Request, max_body_bytes: int) -> bytes:
         LimitError: if it is longer than the limit.
         WireError: if the client goes away before its end.
     """
-    chunks, size, more = [], 0, True
-    while more:
-        message: Any = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise WireError("the body was cut off: send it again")
-        chunk, more = message.get("body", b""), message.get("more_body", False)
+    chunks, size = [], 0
+    async for chunk in chunks_of(request):
         size += len(chunk)
         if size > max_body_bytes:
             raise LimitError(f"the body is longer than max_body_bytes = {max_body_bytes}: send fewer events at once")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def chunks_of(request: Request) -> AsyncIterator[bytes]:
+    """A request's body, as it comes in.
+
+    Raises:
+        WireError: if the client goes away before its end.
+    """
+    more = True
+    while more:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise WireError("the body was cut off: send it again")
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
 
 
 def decompress(data: bytes, encoding: str, max_bytes: int) -> bytes:

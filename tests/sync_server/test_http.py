@@ -218,12 +218,13 @@ def test_a_request_that_ends_in_mid_body_fails_nothing(http_world, staff_tokens)
 
     refused, failed = answered("400"), answered(r"5\d\d")
     url = http_world.wire.http.base_url
-    for path in ("/v1/sync", "/v1/devices"):
+    for path in ("/v1/sync", "/v1/devices", "/v1/bundles"):
         with socket.create_connection((url.host, url.port)) as connection:
-            head = f"POST {path} HTTP/1.1\r\nhost: {url.host}\r\ncontent-length: 100\r\n\r\n"
-            connection.sendall(head.encode() + b"{")
+            token = f"authorization: Bearer {staff_tokens['publish']}"
+            lines = (f"POST {path} HTTP/1.1", f"host: {url.host}", token, "content-length: 100", "", "{")
+            connection.sendall("\r\n".join(lines).encode())
     deadline = time.monotonic() + 30
-    while answered("400") < refused + 2:
+    while answered("400") < refused + 3:
         assert time.monotonic() < deadline, "a request that was cut off is still waited for"
         time.sleep(0.02)
     assert answered(r"5\d\d") == failed
