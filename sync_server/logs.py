@@ -37,10 +37,13 @@ class JsonLines(logging.Formatter):
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
         line |= getattr(record, "fields", {})
-        if record.exc_info and record.exc_info[0]:
-            kind, _, where = record.exc_info
+        if record.exc_info and record.exc_info[1]:
+            error = record.exc_info[1]
+            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                error = error.exceptions[0]  # the group says nothing that this one does not
+            kind = type(error)
             line["error"] = f"{kind.__module__}.{kind.__qualname__}"
-            frames = traceback.extract_tb(where)[-FRAMES:]
+            frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
             line["where"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         return msgspec.json.encode(line).decode()
 

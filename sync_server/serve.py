@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +22,11 @@ from sqlalchemy.engine import make_url
 
 from contracts.errors import ConfigError
 from sync_server import attestation
+from sync_server.erasure_journal import ErasureJournal
 from sync_server.logs import LOGGING
+from sync_server.recovery import make_ready
 from sync_server.settings import ServerSettings
+from sync_server.sql_store import open_store
 from sync_server.tls import TlsFiles, files_for, fingerprint
 
 if TYPE_CHECKING:
@@ -52,8 +55,7 @@ def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 8080, w
     """
     if workers < 1:
         raise ConfigError(f"workers is {workers}: use 1 or more")
-    if settings.attestation:
-        attestation.load(settings.attestation)  # better said here than by every worker
+    _try(settings)
     files = files_for(settings.tls, host, _tls_folder(settings))
     port = _bindable(host, port)
     options = _options(host, port, files)
@@ -65,6 +67,14 @@ def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 8080, w
             uvloop.run(_serve_here(settings, options, announce))  # as granian runs its own processes
         else:
             _serve_processes(settings, options, announce, workers)
+
+
+def _try(settings: ServerSettings) -> None:
+    """What a worker would fail over is said here, once, and an older schema is brought up to date."""
+    if settings.attestation:
+        attestation.load(settings.attestation)
+    with closing(open_store(settings.database_url, settings.clock(), settings.keys)) as store:
+        make_ready(store, ErasureJournal(Path(settings.erasure_journal)))
 
 
 def service(settings: ServerSettings) -> "ASGIApp":

@@ -6,6 +6,8 @@ signatures) is done before the turn, and requests that wait for it share one: se
 """
 
 import secrets
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from sync_server.identifiers import IdentifierKeys, adopt
 from sync_server.turn import PUBLISHES
 
 BUSY_TIMEOUT_S = 60  # how long a writer waits for its turn; a sync takes milliseconds
+BUSY_PAUSE_S = 0.01
 CONNECT_TIMEOUT_S = 10
 TURN = 0x706F636B6574  # the advisory lock's number, "pocket"; PostgreSQL keeps those of each database apart
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
@@ -142,11 +145,30 @@ def without_password(database_url: str) -> str:
     return make_url(database_url).render_as_string(hide_password=True)
 
 
-def _prepare_sqlite(connection: Any, _: object) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not where the driver guesses
+    _log_ahead(connection)
     # secure_delete: what is deleted or overwritten is gone from the file, not only from the table.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Switch a new file to write-ahead logging.
+
+    Of two connections that do so at once, SQLite refuses one without the wait that its timeout grants elsewhere: both
+    hold a read lock that each would have to see gone.
+    """
+    last = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(BUSY_PAUSE_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

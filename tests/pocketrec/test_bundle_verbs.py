@@ -139,6 +139,17 @@ def test_the_server_says_where_it_is_and_serves_what_was_published(
     assert {path.stat().st_mode & 0o777 for path in secrets.iterdir()} == {0o600}
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_that_cannot_start_says_why_in_a_line(say: Say, bundle: Path, workers: str) -> None:
+    journal = Path("erasures.jsonl")
+    journal.write_text("no line of a journal\n")
+    Path("pocketrec.toml").write_text('[server]\nerasure_journal = "erasures.jsonl"\n')
+    code, said = say("serve", "--port", "0", "--workers", workers)
+    assert code == 2
+    assert "erasures.jsonl, line 1 is damaged" in said["error"]
+    assert journal.read_text() == "no line of a journal\n"
+
+
 def test_the_epsilon_of_a_ledger_is_stated_by_two_accountants(say: Say, tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     with Ledger(path) as ledger:

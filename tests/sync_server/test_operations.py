@@ -177,6 +177,14 @@ def test_an_error_is_logged_by_its_type_and_place_without_what_it_says():
     assert "ada" not in json.dumps(line)
 
 
+def test_of_a_group_with_one_error_that_one_is_logged():
+    try:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [OSError("disk of ada")])
+    except ExceptionGroup as error:
+        line = json.loads(formatted("_granian", "startup failed", (), (type(error), error, error.__traceback__)))
+    assert line["error"] == "builtins.OSError"
+
+
 def test_of_another_packages_line_only_the_template_is_kept():
     said = formatted("sqlalchemy.pool", "cannot use %s\nfor it", ("login:ada",), None)
     assert json.loads(said)["message"] == "cannot use %s"

@@ -1,5 +1,6 @@
 """What every store must do. A further database joins by subclassing `StoreContract` with an address of its own."""
 
+import sqlite3
 import threading
 from contextlib import suppress
 
@@ -15,7 +16,7 @@ from contracts.errors import ConfigError
 from sync_server import tables
 from sync_server.bulk import insert_rows, rows_at, rows_beyond, update_rows
 from sync_server.identifiers import IdentifierKeys
-from sync_server.sql_store import open_store
+from sync_server.sql_store import BUSY_PAUSE_S, open_store
 from sync_server.turn import take_turn
 
 KEYS = IdentifierKeys({1: bytes(32)})
@@ -190,6 +191,17 @@ class TestSqlite(StoreContract):
         with store.write() as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+    def test_a_new_file_that_another_worker_prepares_is_waited_for(self, tmp_path):
+        """SQLite itself would not wait: both hold a read lock, and each would have to see the other's gone."""
+        path = tmp_path / "sync.sqlite"
+        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        done = threading.Timer(5 * BUSY_PAUSE_S, other.execute, ("COMMIT",))
+        done.start()
+        open_store(f"sqlite:///{path}").close()
+        done.join()
+        other.close()
 
     def test_a_damaged_file_is_not_overwritten(self, tmp_path):
         path = tmp_path / "sync.sqlite"
