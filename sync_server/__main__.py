@@ -6,8 +6,7 @@ from pathlib import Path
 
 from contracts.errors import PocketrecError
 from sync_server import audit_log, identifier_rotation, training_export
-from sync_server.erasure_journal import ErasureJournal
-from sync_server.recovery import make_ready
+from sync_server.recovery import ready_store
 from sync_server.replay import replay_held
 from sync_server.settings import ServerSettings, load_settings
 from sync_server.sql_store import open_store
@@ -78,21 +77,14 @@ def _identifiers(settings: ServerSettings, activate: bool) -> None:
 
 
 def _restored(settings: ServerSettings) -> None:
-    store = open_store(settings.database_url, settings.clock(), settings.keys)
-    try:
-        print(f"generation {make_ready(store, ErasureJournal(Path(settings.erasure_journal)), restored=True)}")
-    finally:
-        store.close()
+    with ready_store(settings, restored=True) as store:
+        print(f"generation {store.generation}")
 
 
 def _training_log(settings: ServerSettings, file: Path) -> None:
-    store = open_store(settings.database_url, settings.clock(), settings.keys)
-    try:
-        make_ready(store, ErasureJournal(Path(settings.erasure_journal)))
+    with ready_store(settings) as store:
         draft = training_export.collect(store, file)
         print(f"events of {training_export.publish(store, draft, file, 'operator')} people")
-    finally:
-        store.close()
 
 
 if __name__ == "__main__":

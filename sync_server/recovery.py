@@ -8,17 +8,43 @@ is found out without being told; what happened between the journal's last line a
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import select, update
 
 from sync_server import audit_log, erasure, tables
 from sync_server.erasure_journal import Erasure, ErasureJournal, Mark, Reached
+from sync_server.settings import ServerSettings
+from sync_server.sql_store import open_store
 from sync_server.store import Store
 from sync_server.turn import Turn, take_turn
 
 GENERATION_BYTES = 8
 
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def ready_store(settings: ServerSettings, restored: bool = False) -> Iterator[Store]:
+    """The store that a server's settings name, ready; servers may run beside it.
+
+    Args:
+        settings: of the server.
+        restored: see `make_ready`.
+
+    Raises:
+        ConfigError: if it cannot be opened, the keys are not its own, or the journal is damaged.
+    """
+    # What recovery erases is told outward as any erasure is.
+    publishes = settings.broker is not None
+    store = open_store(settings.database_url, settings.clock(), settings.keys, publishes)
+    try:
+        make_ready(store, ErasureJournal(Path(settings.erasure_journal)), restored)
+        yield store
+    finally:
+        store.close()
 
 
 def make_ready(store: Store, journal: ErasureJournal, restored: bool = False) -> str:

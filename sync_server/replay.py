@@ -14,7 +14,6 @@ run twice at once beside servers, and every event still counts once.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, tuple_
@@ -27,11 +26,9 @@ from contracts.sync import VerdictKind
 from contracts.windows import HourCounts, bucket_of
 from sync_server import audit_log, consents, profiles
 from sync_server.bulk import update_rows
-from sync_server.erasure_journal import ErasureJournal
 from sync_server.received import from_rest
-from sync_server.recovery import make_ready
+from sync_server.recovery import ready_store
 from sync_server.settings import ServerSettings
-from sync_server.sql_store import open_store
 from sync_server.store import Store
 from sync_server.tables import QUARANTINED, events, owners
 from sync_server.turn import Turn, take_turn
@@ -58,12 +55,8 @@ def replay_held(settings: ServerSettings) -> Replayed:
     Raises:
         ConfigError: if there is no such store, or the keys are not its own.
     """
-    store = open_store(settings.database_url, settings.clock(), settings.keys, settings.broker is not None)
-    try:
-        make_ready(store, ErasureJournal(Path(settings.erasure_journal)))
+    with ready_store(settings) as store:
         return replay(store)
-    finally:
-        store.close()
 
 
 def replay(store: Store) -> Replayed:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +22,9 @@ from sqlalchemy.engine import make_url
 
 from contracts.errors import ConfigError
 from sync_server import attestation
-from sync_server.erasure_journal import ErasureJournal
 from sync_server.logs import LOGGING
-from sync_server.recovery import make_ready
+from sync_server.recovery import ready_store
 from sync_server.settings import ServerSettings
-from sync_server.sql_store import open_store
 from sync_server.tls import TlsFiles, files_for, fingerprint
 
 if TYPE_CHECKING:
@@ -73,8 +71,8 @@ def _try(settings: ServerSettings) -> None:
     """What a worker would fail over is said here, once, and an older schema is brought up to date."""
     if settings.attestation:
         attestation.load(settings.attestation)
-    with closing(open_store(settings.database_url, settings.clock(), settings.keys)) as store:
-        make_ready(store, ErasureJournal(Path(settings.erasure_journal)))
+    with ready_store(settings):
+        pass
 
 
 def service(settings: ServerSettings) -> "ASGIApp":

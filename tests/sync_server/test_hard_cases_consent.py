@@ -5,19 +5,24 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 from sqlalchemy import make_url, select
 
 from contracts.consent import Purpose
+from contracts.errors import ConfigError
 from contracts.sync import VerdictKind
-from sync_server import audit_log, census, erasure, person_export, recovery, tables, training_export
+from sync_server import audit_log, census, erasure, outbox, person_export, recovery, tables, training_export
+from sync_server.__main__ import main as operate
 from sync_server.erasure_journal import ErasureJournal
 from sync_server.people import find
+from sync_server.serve import serve
 from sync_server.turn import take_turn
 
 ACCEPTED, REFUSED = VerdictKind.ACCEPTED, VerdictKind.REFUSED
 THREE_WEEKS = 21 * 24  # hours
+NOBODYS = "192.0.2.1"  # an address for documentation (RFC 5737), which no machine has
 
 
 def kinds(response):
@@ -203,6 +208,26 @@ class TestHardCase9:
         token = (world.provider.token("login:ada", "card:1"),)
         assert kinds(ada.sync(late, identity_tokens=token)) == [REFUSED]
         assert census.profile(store, "login:bob").items.keys() == {"yesterday", *(f"today {n}" for n in range(5))}
+
+    @pytest.mark.parametrize("command", ["restored", "serve"])
+    def test_what_a_backup_brought_back_is_told_outward_again(
+        self, world, ada, take_backup, tmp_path, monkeypatch, command
+    ):
+        recovery.make_ready(world.store, ErasureJournal(Path(world.settings.erasure_journal)))
+        backup = take_backup()
+        world.pass_hours(1)
+        erase(world, "login:ada")
+        store = backup.restore()
+        settings = msgspec.structs.replace(world.settings, broker="nats://127.0.0.1:4222")
+        if command == "restored":
+            (tmp_path / "settings.json").write_bytes(msgspec.json.encode(settings))
+            monkeypatch.setattr("sys.argv", ["sync_server", "--settings", str(tmp_path / "settings.json"), command])
+            assert operate() == 0
+        else:
+            with pytest.raises(ConfigError, match="cannot be bound"):
+                serve(settings, host=NOBODYS)
+        with store.read() as connection:
+            assert outbox.waiting(connection, 0).messages == 1
 
     def test_a_restored_backup_is_found_out_by_the_journal_or_told_by_the_operator(self, world, bob, take_backup):
         journal = ErasureJournal(Path(world.settings.erasure_journal))
