@@ -64,6 +64,10 @@ def process_group() -> Iterator[bool]:
     if not dist.is_available() or not dist.is_torchelastic_launched():
         yield True
         return
+    # Optimizers import it, and its functions' defaults are the group of that moment. They would hold ours to the end of
+    # the interpreter, where its threads abort the process (pytorch/pytorch#179291).
+    import torch.distributed.nn.functional
+
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group(BACKENDS[torch.cuda.is_available()], timeout=LONGEST_WAIT)
