@@ -39,7 +39,13 @@ from training.sequence.initial_vectors import new_transformer
 from training.sequence.leave_one_out import BATCH, ScoreRecent, hits_of_ranks, ndcg_of_ranks, ranks
 from training.sequence.rules import popularity, sequence_rules
 from training.sequence.sequences import TEST_HELD_OUT, VALIDATION_HELD_OUT, Sequences, sequences_of
-from training.sequence.soft_labels import make_next_item_labels
+from training.sequence.soft_labels import FILE as LABELS_FILE
+from training.sequence.soft_labels import (
+    NextItemLabels,
+    load_next_item_labels,
+    make_next_item_labels,
+    save_next_item_labels,
+)
 from training.sequence.transformer import NextItemTransformer
 from training.sequence.transitions import NextItemTeacher, Transitions
 
@@ -57,15 +63,17 @@ class Device:
 
     width: int
     blocks: int
+    feed: int  # the feed-forward layers are this times as wide
     successors: int  # of each item
+    epochs: int
     recipe: str
     most_bytes: int
     least_share: float  # of the teacher's NDCG@10
 
 
 DEVICES = {
-    "small": Device(60, 2, 8, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
-    "tiny": Device(32, 1, 3, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
+    "small": Device(60, 2, 4, 8, 45, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
+    "tiny": Device(32, 2, 2, 3, 60, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
 }
 
 
@@ -140,26 +148,36 @@ def spec_of(device: Device, sequences: Sequences, length: int) -> DeviceModelSpe
         width=device.width,
         heads=2,
         blocks=device.blocks,
+        feed=device.feed,
     )
 
 
+def labels_of(teacher: NextItemTeacher, learned: Sequences, folder: Path) -> NextItemLabels:
+    """What the teacher says of every event, made once for all device models."""
+    if not (folder / LABELS_FILE).exists():
+        save_next_item_labels(make_next_item_labels(teacher, learned, LABELS), folder)
+    return load_next_item_labels(folder)
+
+
 def artifact_of(
-    name: str, sequences: Sequences, teacher: NextItemTeacher, distil: NextItemDistillation, seed: int, folder: Path
+    name: str, sequences: Sequences, teacher: NextItemTeacher, epochs: int | None, seed: int, folder: Path
 ) -> dict[int, Path]:
     """A device model's TFLite files by the history length that each reads: the same weights."""
     device = DEVICES[name]
+    distil = NextItemDistillation(epochs=epochs or device.epochs)
     paths = {length: folder / name / str(length) / TFLITE for length in LENGTHS_TIMED}
     if all(path.exists() for path in paths.values()):
         return paths
     learned = sequences.without_last(VALIDATION_HELD_OUT)
     bar = tqdm(total=distil.epochs, desc=f"{name} {seed}", unit="epoch")
-    labels = make_next_item_labels(teacher.transformer, learned, LABELS)
+    labels = labels_of(teacher, learned, folder)
     spec = spec_of(device, sequences, LENGTH)
     recipe = parse_recipe(device.recipe)
     model = DeviceModel.create(spec, initial_table(labels, device.width), seed, recipe)
+    model.successors = Successors.of(teacher.transitions, device.successors, teacher.heed)
     distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n))
     model = compressed(model, recipe)
-    successors = Successors.of(teacher.transitions, device.successors, 0.0)
+    successors, model.successors = model.successors, None  # for scores without them
     model.successors = successors.heeded(heed_of(next_item_scores(model), successors.log_shares, sequences))
     for length, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -238,13 +256,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="where parts and results are kept")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=NextItemRecipe.epochs, help="of the teacher")
-    parser.add_argument("--device-epochs", type=int, default=NextItemDistillation.epochs)
-    parser.add_argument("--only-teacher", action="store_true", help="without device models")
+    parser.add_argument("--device-epochs", type=int, help="of device models, instead of each one's own")
+    parser.add_argument("--devices", nargs="*", choices=DEVICES, default=list(DEVICES), help="none: the teacher alone")
     arguments = parser.parse_args()
     train_repeatably()
     sequences = read(arguments.log)
     recipe = NextItemRecipe(epochs=arguments.epochs)
-    distil = NextItemDistillation(epochs=arguments.device_epochs)
     learned = sequences.without_last(VALIDATION_HELD_OUT)
     rows = [
         row_of(name, [ranks(model(learned), sequences, TEST_HELD_OUT, LENGTH)], None)
@@ -262,11 +279,9 @@ def main() -> None:
         of_teacher.append(ranked(teacher, sequences, TEST_HELD_OUT))
         of_transformer.append(ranked(teacher.transformer, sequences, TEST_HELD_OUT))
         heeds.append(teacher.heed)
-        if arguments.only_teacher:
-            continue
-        for name, device in DEVICES.items():
-            paths[name] = artifact_of(name, sequences, teacher, distil, seed, folder)
-            of_devices[name].append(ranks_on_device(paths[name][LENGTH], device, sequences, LENGTH))
+        for name in arguments.devices:
+            paths[name] = artifact_of(name, sequences, teacher, arguments.device_epochs, seed, folder)
+            of_devices[name].append(ranks_on_device(paths[name][LENGTH], DEVICES[name], sequences, LENGTH))
     rows.append(row_of("teacher", of_teacher, None, heeds=heeds))
     rows.append(row_of("teacher without transitions", of_transformer, None))
     for name, found in of_devices.items():

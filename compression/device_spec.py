@@ -17,6 +17,7 @@ class DeviceModelSpec:
     width: int = 64
     heads: int = 4
     blocks: int = 0  # of self-attention over the history, where order counts; 0 pools it
+    feed: int = 4  # the blocks' feed-forward layers are this times as wide
     train_targets: int = 32  # T, of the trainable artifact
     train_negatives: int = 256  # N
 

@@ -32,6 +32,7 @@ def compress_next_item(
     settings: CompressSettings,
     recipe: NextItemDistillation,
     blocks: int,
+    feed: int,
     seed: int,
     progress: Progress,
     choose: Choose | None = None,
@@ -45,6 +46,7 @@ def compress_next_item(
         settings: shapes.
         recipe: of the distillation.
         blocks: of self-attention, at least one.
+        feed: how many times as wide their feed-forward layers are.
         seed: of everything random.
         progress: called with what is done, how far it is, and how far it goes.
         choose: says how to store the distilled model; by default all is int8.
@@ -59,8 +61,12 @@ def compress_next_item(
         candidates=min(settings.candidates, items),
         width=settings.width,
         blocks=blocks,
+        feed=feed,
     )
     model = DeviceModel.create(spec, initial_table(labels, settings.width), seed, Recipe(round(100 * recipe.sparsity)))
+    if settings.successors:
+        teacher = load_next_item_teacher(train_folder, items)
+        model.successors = Successors.of(teacher.transitions, settings.successors, teacher.heed)
     distil_next_item(
         model,
         first_takes(prepared, TRAIN),
@@ -69,21 +75,19 @@ def compress_next_item(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
-    model.successors = _successors(model, prepared, train_folder, settings, segments)
+    if model.successors is not None:
+        model.successors = _heeded(model, model.successors, prepared, settings, segments)
     save_distilled(model, folder / DISTILLED)
     if choose is not None:
         model.recipe = choose(model)
     return finish(model, prepared, folder, settings, seed, progress)
 
 
-def _successors(
-    model: DeviceModel, prepared: Prepared, train_folder: Path, settings: CompressSettings, segments: Segments
-) -> Successors | None:
-    """What the teacher counted, as far as it is kept, heeded as the validation weeks say."""
-    if not settings.successors:
-        return None
-    transitions = load_next_item_teacher(train_folder, model.spec.items).transitions
-    successors = Successors.of(transitions, settings.successors, 0.0)
+def _heeded(
+    model: DeviceModel, successors: Successors, prepared: Prepared, settings: CompressSettings, segments: Segments
+) -> Successors:
+    """As much made of a model's successors as the validation weeks say; it is left without them."""
+    model.successors = None
     cases = cases_for(prepared, VALIDATION)
     context = context_of(prepared, cases.baskets, segments)
     histories = histories_of(prepared, cases.baskets, settings.history_length, context)
@@ -110,7 +114,7 @@ def warm_start_next_item(
     teacher = load_next_item_teacher(train_folder, model.spec.items)
     most = load_next_item_labels(train_folder).items.shape[1]
     labels = make_next_item_labels(
-        teacher.transformer, sequences, most, lambda done, total: progress("ask the teacher", done, total)
+        teacher, sequences, most, lambda done, total: progress("ask the teacher", done, total)
     )
     if model.successors is not None:
         model.successors = model.successors.recounted(Transitions.of(sequences))

@@ -13,17 +13,19 @@ from tf_keras.layers import Add, Dense, LayerNormalization
 from compression.device_spec import DeviceModelSpec
 from compression.gelu import gelu
 
-FEED = 4  # the feed-forward layers are this times as wide
 MASKED = -1e4  # large enough to vanish in a softmax, small enough for float16
 HORIZONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # items: what a place in the history is described by
 EPSILON = 1e-5
 
 
 class Places(tf_keras.layers.Layer):
-    """seen float32 [B, L] -> how far from the end each place is, float32 [B, L, horizons] in (0, 1]."""
+    """seen float32 [B, L] -> how far from the end each place is, float32 [B, L, horizons] in (0, 1].
+
+    Places are counted from the input, as the mask below: counted from its shape alone, they would be stored.
+    """
 
     def call(self, seen: tf.Tensor) -> tf.Tensor:
-        from_end = tf.cumsum(tf.ones_like(seen), axis=1, exclusive=True, reverse=True)
+        from_end = tf.cumsum((seen + 1.0) - seen, axis=1, reverse=True) - 1.0
         return tf.exp(tf.expand_dims(from_end, -1) / (-tf.constant(HORIZONS, tf.float32)))
 
 
@@ -89,7 +91,7 @@ class _Block:
         self.query = Dense(width, name=named("query"))
         self.key = Dense(width, use_bias=False, name=named("key"))  # a bias would add the same to every place
         self.value, self.out = Dense(width, name=named("value")), Dense(width, name=named("out"))
-        self.feed_in = Dense(FEED * width, activation=gelu, name=named("feed_in"))
+        self.feed_in = Dense(spec.feed * width, activation=gelu, name=named("feed_in"))
         self.feed_out = Dense(width, name=named("feed_out"))
         self.attention, self.last = Attention(spec.heads, name=named("attention")), Last(name=named("last"))
         self.attended, self.fed = Add(name=named("attended")), Add(name=named("fed"))

@@ -185,6 +185,10 @@ class NextItem(Section, frozen=True):
     teacher_epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log")] = 24
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.3
     blocks: Annotated[int, Meta(ge=1, le=8, description="of self-attention, of the device model")] = 2
+    feed: Annotated[
+        int,
+        Meta(ge=1, le=8, description="the device model's feed-forward layers are this times as wide"),
+    ] = 4
     epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log, of the device model")] = 30
     successors: Annotated[
         int, Meta(ge=0, le=64, description="of each item, kept in the device model: what most often comes after it")

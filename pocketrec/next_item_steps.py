@@ -76,6 +76,7 @@ def compress_step(context: StepContext, prepared: "Prepared", choose: "Choose") 
         compress_settings(context.project),
         _distillation(context.project),
         context.project.next_item.blocks,
+        context.project.next_item.feed,
         context.project.project.seed,
         context.progress,
         choose,

@@ -4,26 +4,32 @@ import tensorflow as tf
 
 from compression.catalogue_softmax import soft_cross_entropy
 
-ROWS, ITEMS, WIDTH, WANTED = 7, 30, 5, 4
+ROWS, PADDING, ITEMS, WIDTH, WANTED, GAINING = 7, 2, 30, 5, 4, 3
 
 
 @pytest.mark.parametrize("scale", [1.0, 60.0])  # of scores whose exponentials float32 cannot hold, too
 def test_loss_and_gradients_are_those_of_a_softmax_written_out(scale: float) -> None:
     rng = np.random.default_rng(1)
-    queries = tf.constant(scale * rng.normal(size=(ROWS, WIDTH)), tf.float32)
+    queries = tf.constant(scale * rng.normal(size=(ROWS + PADDING, WIDTH)), tf.float32)
     table = tf.constant(rng.normal(size=(ITEMS, WIDTH)), tf.float32)
-    wanted = rng.integers(0, ITEMS, (ROWS, WANTED))
+    wanted = rng.integers(0, ITEMS, (ROWS + PADDING, WANTED)).astype(np.int32)
     wanted[:, 0] = wanted[:, 1]  # what followed is often among the teacher's best
-    share = rng.dirichlet(np.ones(WANTED), ROWS)
-    written_out = np.zeros((ROWS, ITEMS))
-    np.add.at(written_out, (np.arange(ROWS)[:, None], wanted), share)
+    share = rng.dirichlet(np.ones(WANTED), ROWS + PADDING).astype(np.float32)
+    share[ROWS:] = 0.0
+    gaining = np.stack([rng.permutation(ITEMS)[:GAINING] for _ in range(ROWS + PADDING)]).astype(np.int32)
+    gaining[:3, 1:] = 0  # padding, any number of times
+    gain = np.where(gaining > 0, rng.normal(size=gaining.shape), 0.0).astype(np.float32)
+    written_out, gained = np.zeros((ROWS, ITEMS)), np.zeros((ROWS, ITEMS))
+    rows = np.arange(ROWS)[:, None]
+    np.add.at(written_out, (rows, wanted[:ROWS]), share[:ROWS])
+    np.add.at(gained, (rows, gaining[:ROWS]), gain[:ROWS])
 
     def expected(queries: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        scores = tf.matmul(queries, table, transpose_b=True)
+        scores = tf.matmul(queries[:ROWS], table, transpose_b=True) + gained
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.constant(written_out), scores))
 
     def shipped(queries: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        return 3.0 * soft_cross_entropy(queries, table, tf.constant(wanted, tf.int32), tf.constant(share, tf.float32))
+        return 3.0 * soft_cross_entropy(queries, table, *(tf.constant(each) for each in (wanted, share, gaining, gain)))
 
     wide = [tf.cast(each, tf.float64) for each in (queries, table)]
     with tf.GradientTape(persistent=True) as tape:

@@ -39,7 +39,7 @@ def trained(logs, tmp_path_factory):
 @pytest.fixture(scope="module")
 def compressed(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compress")
-    version = compress_next_item(*trained, folder, SETTINGS, RECIPE, 1, 3, quiet)
+    version = compress_next_item(*trained, folder, SETTINGS, RECIPE, 1, 2, 3, quiet)
     return folder, version
 
 

@@ -43,6 +43,12 @@ class Sequences:
         """int32 [people]: the event that stands `held_out` from the end, counted from 1."""
         return self.item[self.start[1:] - held_out]
 
+    def up_to(self, event: NDArray[np.int64], length: int) -> NDArray[np.int32]:
+        """int32 [n, length]: the most recent items at each of n events, the event's own last, padding 0 before them."""
+        start = self.start[np.searchsorted(self.start, event, side="right") - 1]
+        place = event[:, None] - length + 1 + np.arange(length)
+        return np.where(place >= start[:, None], self.item[np.maximum(place, 0)], 0).astype(np.int32)
+
     def last(self, length: int) -> NDArray[np.int32]:
         """int32 [people, length]: the most recent items, the latest last, padding 0 before them."""
         place = self.start[1:, None] - length + np.arange(length)

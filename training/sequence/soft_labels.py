@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from training.arrays import load_arrays
 from training.sequence.sequences import Sequences
-from training.sequence.transformer import NextItemTransformer
+from training.sequence.transitions import NextItemTeacher
+from training.sequence.transitions_of_others import TransitionsOfOthers
 
 FILE = "next_item_labels.npz"
 BATCH = 64  # windows
@@ -29,17 +30,20 @@ class NextItemLabels:
 
 @torch.no_grad()
 def make_next_item_labels(
-    model: NextItemTransformer, sequences: Sequences, most: int, progress: Callable[[int, int], None] | None = None
+    teacher: NextItemTeacher, sequences: Sequences, most: int, progress: Callable[[int, int], None] | None = None
 ) -> NextItemLabels:
     """Ask the teacher after every event, with at least half the length that it reads before it where there is as much.
 
+    Transitions are those of the sequences, heeded as the teacher does, but for each event's own.
+
     Args:
-        model: trained.
-        sequences: of n events, those that it was trained on.
+        teacher: trained.
+        sequences: of n events, those that it was trained on, or more.
         most: K.
         progress: called with windows done and all windows.
     """
-    model.eval()
+    model = teacher.transformer.eval()
+    others = TransitionsOfOthers.of(sequences) if teacher.heed else None
     length, device = model.shape.length, model.bias.device
     half = max(length // 2, 1)
     most = min(most, model.items)
@@ -65,9 +69,11 @@ def make_next_item_labels(
             place = begin + known
             for state in hidden[row, known : end - begin].split(positions):
                 scores = state @ model.table.weight.T + model.bias
+                said = slice(place, place + len(state))
+                if others is not None:
+                    scores += teacher.heed * others.log_shares(np.arange(said.start, said.stop)).to(device)
                 scores[:, 0] = -torch.inf
                 best = scores.log_softmax(1).topk(most)
-                said = slice(place, place + len(state))
                 items[said], log_share[said] = best.indices.cpu().numpy(), best.values.cpu().numpy()
                 place = said.stop
         if progress:

@@ -111,12 +111,12 @@ def train_next_item(
 
     model = fit_next_item(model, sequences, recipe, seed, after_epoch, checkpoint, machine)
     speed = learned / (time.monotonic() - started)
+    teacher = _with_transitions(model, Transitions.of(sequences), prepared, settings.history_length)
     labels = make_next_item_labels(
-        model, sequences, settings.labels, lambda done, total: progress("ask the teacher", done, total)
+        teacher, sequences, settings.labels, lambda done, total: progress("ask the teacher", done, total)
     )
     save_next_item_labels(labels, folder)
     model.to(CPU)
-    teacher = _with_transitions(model, Transitions.of(sequences), prepared, settings.history_length)
     _save(teacher, folder)
     cases = cases_for(prepared, TEST)
     found = evaluate_baselines(prepared, cases, progress)

@@ -19,6 +19,16 @@ from training.sequence.transformer import NextItemTransformer
 FLOOR = 1e-3  # share that every item gets: what was never seen to follow may follow all the same
 
 
+def asking_weights(known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How much each of the last few items is asked, the latest first: 1 / gap, a row summing to 1, or 0 where none is.
+
+    Args:
+        known: bool [n, gaps], which of them there are.
+    """
+    weight = known / np.arange(1, known.shape[1] + 1)
+    return weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)
+
+
 @dataclass(frozen=True)
 class Transitions:
     """Shares of what came up to `GAPS` events after each item, an event weighing 1 / gap."""
@@ -37,13 +47,16 @@ class Transitions:
         Args:
             recent: int32 [n, length], the latest item last, 0 before the first.
         """
-        return torch.log(torch.from_numpy((self._asked(recent) @ self.shares).toarray()) + FLOOR)
+        return torch.log(torch.from_numpy(self.shares_after(recent).toarray()) + FLOOR)
+
+    def shares_after(self, recent: NDArray[np.int32]) -> sp.csr_matrix:
+        """float32 [n, items + 1]: the mean share alone; see `log_shares`."""
+        return (self._asked(recent) @ self.shares).tocsr()
 
     def _asked(self, recent: NDArray[np.int32]) -> sp.csr_matrix:
         """float32 [n, items + 1], whom to ask, each row summing to 1 or empty."""
         latest = recent[:, : -GAPS - 1 : -1]
-        weight = (latest > 0) / np.arange(1, latest.shape[1] + 1)
-        weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)
+        weight = asking_weights(latest > 0)
         row, column = np.nonzero(latest)
         return sp.csr_matrix(
             (weight[row, column].astype(np.float32), (row, latest[row, column])),

@@ -11,6 +11,8 @@ from training.sequence import soft_labels as module
 from training.sequence.sequences import Sequences
 from training.sequence.soft_labels import load_next_item_labels, make_next_item_labels, save_next_item_labels
 from training.sequence.transformer import NextItemTransformer, TransformerShape
+from training.sequence.transitions import NextItemTeacher, Transitions
+from training.sequence.transitions_of_others import TransitionsOfOthers
 
 PEOPLE = make([[1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4], [5], [9, 8]])
 
@@ -25,8 +27,13 @@ def model() -> NextItemTransformer:
     return found.eval()
 
 
+def alone(model: NextItemTransformer) -> NextItemTeacher:
+    """A teacher that heeds no transitions."""
+    return NextItemTeacher(model, Transitions.of(PEOPLE), 0.0)
+
+
 def test_labels_are_what_the_teacher_says_of_the_events_before(model: NextItemTransformer):
-    labels = make_next_item_labels(model, PEOPLE, 3)
+    labels = make_next_item_labels(alone(model), PEOPLE, 3)
     for person in range(len(PEOPLE)):
         items = PEOPLE.of(person)
         for place in range(len(items)):
@@ -42,8 +49,22 @@ def test_labels_are_what_the_teacher_says_of_the_events_before(model: NextItemTr
             np.testing.assert_allclose(labels.log_share[event], best.values, atol=2e-2)
 
 
+def test_a_teacher_s_transitions_are_in_its_labels_but_for_one_s_own(model: NextItemTransformer):
+    every = PEOPLE.items  # of all items the order is that of the scores, so that shares can be compared
+    plain, heeded = (make_next_item_labels(NextItemTeacher(model, None, heed), PEOPLE, every) for heed in (0.0, 0.5))
+
+    def by_item(labels) -> np.ndarray:
+        found = np.zeros((len(PEOPLE.item), every + 1))
+        np.put_along_axis(found, labels.items.astype(np.int64), labels.log_share.astype(np.float64), 1)
+        return found[:, 1:]
+
+    others = TransitionsOfOthers.of(PEOPLE).log_shares(np.arange(len(PEOPLE.item))).numpy()[:, 1:]
+    added = by_item(heeded) - by_item(plain) - 0.5 * others
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :1], added.shape), atol=2e-2)  # one softmax's sum a row
+
+
 def test_labels_come_back_from_disk(model: NextItemTransformer, tmp_path: Path):
-    labels = make_next_item_labels(model, PEOPLE, 3)
+    labels = make_next_item_labels(alone(model), PEOPLE, 3)
     save_next_item_labels(labels, tmp_path)
     found = load_next_item_labels(tmp_path)
     assert all(np.array_equal(value, getattr(found, name)) for name, value in vars(labels).items())
@@ -74,10 +95,10 @@ def test_a_large_catalogues_scores_are_made_for_a_few_positions_at_a_time(monkey
     items, length, limit = 3_000, 40, 10_000
     model = NextItemTransformer(TransformerShape(width=2, blocks=1, heads=1, length=length), items)
     people = Sequences(np.arange(1, length + 1, dtype=np.int32), np.array([0, length]), items)
-    whole = make_next_item_labels(model, people, 3)
+    whole = make_next_item_labels(alone(model), people, 3)
     monkeypatch.setattr(module, "SCORES", limit)
     with Largest() as largest:
-        found = make_next_item_labels(model, people, 3)
+        found = make_next_item_labels(alone(model), people, 3)
     assert items < largest.entries <= limit < length * items
     assert np.array_equal(found.items, whole.items)
     np.testing.assert_allclose(found.log_share, whole.log_share, atol=1e-2)

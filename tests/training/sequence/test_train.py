@@ -11,6 +11,7 @@ from training.sequence.fit import NextItemRecipe
 from training.sequence.soft_labels import load_next_item_labels
 from training.sequence.train import NextItemSettings, first_takes, load_next_item_teacher, train_next_item
 from training.sequence.transformer import TransformerShape
+from training.sequence.transitions_of_others import TransitionsOfOthers
 
 ITEMS, LENGTH = 20, 12
 SHAPE = TransformerShape(width=16, blocks=1, heads=2, dropout=0.1)
@@ -75,8 +76,10 @@ def test_phones_are_not_read(logs, trained, tmp_path):
 def test_the_teacher_comes_back(trained):
     prepared, folder = trained
     labels, teacher = load_next_item_labels(folder), load_next_item_teacher(folder, ITEMS)
-    first = first_takes(prepared, TRAIN).of(0)[:1]
-    assert int(teacher.transformer.scores(first[None])[0, 1:].argmax()) + 1 == labels.items[0, 0]
+    sequences = first_takes(prepared, TRAIN)
+    others = TransitionsOfOthers.of(sequences).log_shares(np.zeros(1, np.int64))
+    said = teacher.transformer.scores(sequences.of(0)[None, :1]) + teacher.heed * others
+    assert int(said[0, 1:].argmax()) + 1 == labels.items[0, 0]
 
 
 def test_a_teacher_of_another_catalogue_is_refused(trained, tmp_path):
