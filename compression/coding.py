@@ -81,7 +81,7 @@ def trainable_codes(
         code_bytes: of an item, a divisor of width.
         seed: of the fit.
     """
-    importance = np.exp(labels.popularity[order] / 2)  # between items that are asked for and all items
+    importance = np.exp(labels.popularity[order])  # as often as they are asked for: they fill the best ten
     slots = list_length(len(values) - 1)
     return TrainableCodes(values[order], slots, code_bytes, weights, importance, seed, order)
 
