@@ -1,10 +1,11 @@
 """A catalogue as item codes: product quantization whose codes are the vectors, trained jointly with the model.
 
 An item's vector is the centre of its list (see `compression.balanced_lists`) plus one codeword of each of several
-books: item i of list l with codes c is `centres[l] + interleaved(books[0][c[0]], books[1][c[1]], ...)`. Book m speaks
-for columns m, m + books, m + 2 books, ...: a table that starts from a decomposition has its strongest columns first,
-and so each book gets its share of them. A code is one byte. Centres lie on an int8 grid, and what that rounds away is
-the codewords' to say.
+books: item i of list l with codes c is `centres[l] + columns of (books[0][c[0]], books[1][c[1]], ...)`. The last book
+speaks for the last columns: the biases, of which popularity outweighs whatever shares its book, and the weakest of the
+others. Of the rest book m speaks for columns m, m + books - 1, ...: a table that starts from a decomposition has its
+strongest columns first, and so each book gets its share of them. A code is one byte. Centres lie on an int8 grid, and
+what that rounds away is the codewords' to say.
 
 While training, a float table stands behind the codes. The model sees the decoded vectors; gradients go to the
 codewords, and straight through to the float table (DPQ-VQ: Chen, Li and Sun 2020, arXiv:1908.09756; for
@@ -50,10 +51,19 @@ class StoredCodes(NamedTuple):
         return self.centres[lists] * np.float32(self.scale) + decode(self.codes, self.books)
 
 
+def columns_of_books(books: int, width: int) -> NDArray[np.int64]:
+    """int64 [books, width / books]: for which columns each book speaks."""
+    part = width // books
+    others = np.arange(width - part).reshape(part, books - 1).T
+    return np.concatenate([others, np.arange(width - part, width)[None]])
+
+
 def decode(codes: NDArray[np.uint8], books: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [n, width] from codes uint8 [n, books]: the sum of the codewords, without centres."""
     words = books[np.arange(len(books)), codes.astype(np.int64)]  # [n, books, width / books]
-    return np.ascontiguousarray(words.transpose(0, 2, 1)).reshape(len(codes), -1)
+    vectors = np.empty((len(codes), books.shape[0] * books.shape[2]), np.float32)
+    vectors[:, columns_of_books(len(books), vectors.shape[1]).ravel()] = words.reshape(len(codes), -1)
+    return vectors
 
 
 def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray:
@@ -68,13 +78,14 @@ def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: 
         uint8 [n, books].
     """
     codes = np.empty((len(residuals), len(books)), np.uint8)
+    dealt = columns_of_books(len(books), residuals.shape[1])
     for number, words in enumerate(books):
-        columns = slice(number, None, len(books))
+        columns = dealt[number]
         matters = weights[columns]
         lengths = (words**2 * matters).sum(1)
         for first in range(0, len(residuals), CHUNK):
             rows = slice(first, first + CHUNK)
-            codes[rows, number] = (lengths - 2 * (residuals[rows, columns] * matters) @ words.T).argmin(1)
+            codes[rows, number] = (lengths - 2 * (residuals[rows][:, columns] * matters) @ words.T).argmin(1)
     return codes
 
 
@@ -100,7 +111,8 @@ def fit_books(
     rng = np.random.default_rng(seed)
     drawn = residuals[rng.choice(len(residuals), FITTING_ROWS, p=importance / importance.sum())]
     start = rng.choice(FITTING_ROWS, CODEWORDS, replace=False)
-    words = np.stack([drawn[start, number::books] for number in range(books)]).astype(np.float32)
+    dealt = columns_of_books(books, residuals.shape[1])
+    words = np.stack([drawn[start][:, columns] for columns in dealt]).astype(np.float32)
     for _ in range(FITTING_ROUNDS):
         codes = encode(drawn, words, weights)
         for number in range(books):
@@ -108,7 +120,7 @@ def fit_books(
             sums = np.stack(
                 [
                     np.bincount(codes[:, number], column, CODEWORDS)
-                    for column in drawn[:, number::books].T.astype(np.float64)
+                    for column in drawn[:, dealt[number]].T.astype(np.float64)
                 ],
                 axis=1,
             )
@@ -224,9 +236,9 @@ class TrainableCodes(tf.Module):
         books, _, part = self.books.shape
         chosen = tf.gather(self.codes, items) + tf.range(books) * CODEWORDS  # [..., books]
         words = tf.gather(tf.reshape(self.books, (-1, part)), chosen)  # [..., books, part]
-        decoded = tf.gather(self.centres, items // self.slots) + tf.reshape(
-            tf.linalg.matrix_transpose(words), tf.shape(floats)
-        )
+        dealt = columns_of_books(books, books * part)
+        vectors = tf.gather(tf.reshape(words, tf.shape(floats)), np.argsort(dealt.ravel()), axis=-1)
+        decoded = tf.gather(self.centres, items // self.slots) + vectors
         return tf.where(self.scale > 0.0, decoded + floats - tf.stop_gradient(floats), floats)
 
     def score(self, query: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,16 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compression.item_codes import CODEWORDS, REASSIGN_EVERY, StoredCodes, TrainableCodes, decode, encode, fit_books
+from compression.item_codes import (
+    CODEWORDS,
+    REASSIGN_EVERY,
+    StoredCodes,
+    TrainableCodes,
+    columns_of_books,
+    decode,
+    encode,
+    fit_books,
+)
 
 ITEMS, WIDTH, BOOKS, SLOTS = 700, 8, 4, 20
 ONES = np.ones(WIDTH, np.float32)
@@ -30,14 +39,19 @@ def test_the_nearest_codeword_of_each_book_is_taken(seed: int, matters: list[flo
     codes = encode(residuals, books, weights)
     for row, residual in enumerate(residuals):
         for book in range(BOOKS):
-            errors = (weights[book::BOOKS] * (books[book] - residual[book::BOOKS]) ** 2).sum(1)
+            columns = columns_of_books(BOOKS, WIDTH)[book]
+            errors = (weights[columns] * (books[book] - residual[columns]) ** 2).sum(1)
             assert errors[codes[row, book]] <= errors.min() + 1e-4
 
 
-def test_a_book_speaks_for_every_so_many_columns() -> None:
-    books = np.zeros((2, CODEWORDS, 3), np.float32)
-    books[0, 5], books[1, 9] = (1, 2, 3), (10, 20, 30)
-    assert decode(np.array([[5, 9]], np.uint8), books).tolist() == [[1, 10, 2, 20, 3, 30]]
+def test_the_last_book_speaks_for_the_last_columns_and_the_others_for_every_so_many() -> None:
+    books = np.zeros((3, CODEWORDS, 2), np.float32)
+    books[0, 5], books[1, 9], books[2, 7] = (1, 2), (10, 20), (100, 200)
+    assert decode(np.array([[5, 9, 7]], np.uint8), books).tolist() == [[1, 10, 2, 20, 100, 200]]
+
+
+def test_one_book_speaks_for_all_columns() -> None:
+    assert columns_of_books(1, 4).tolist() == [[0, 1, 2, 3]]
 
 
 def test_codewords_themselves_are_coded_without_loss() -> None:
