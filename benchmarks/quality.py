@@ -72,8 +72,8 @@ class Device:
 
 
 DEVICES = {
-    "small": Device(60, 2, 4, 8, 45, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
-    "tiny": Device(32, 2, 2, 3, 60, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
+    "small": Device(60, 2, 4, 8, 26, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
+    "tiny": Device(32, 2, 2, 2, 38, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
 }
 
 
@@ -174,10 +174,9 @@ def artifact_of(
     spec = spec_of(device, sequences, LENGTH)
     recipe = parse_recipe(device.recipe)
     model = DeviceModel.create(spec, initial_table(labels, device.width), seed, recipe)
-    model.successors = Successors.of(teacher.transitions, device.successors, teacher.heed)
     distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n))
     model = compressed(model, recipe)
-    successors, model.successors = model.successors, None  # for scores without them
+    successors = Successors.of(teacher.transitions, device.successors, 0.0)
     model.successors = successors.heeded(heed_of(next_item_scores(model), successors.log_shares, sequences))
     for length, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,7 @@ import tensorflow as tf
 
 @tf.custom_gradient
 def soft_cross_entropy(
-    queries: tf.Tensor,
-    table: tf.Tensor,
-    wanted: tf.Tensor,
-    share: tf.Tensor,
-    gaining: tf.Tensor,
-    gain: tf.Tensor,
+    queries: tf.Tensor, table: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor
 ) -> tuple[tf.Tensor, Callable]:
     """Mean over rows of the cross-entropy between what is wanted and the softmax of every item's score.
 
@@ -27,38 +22,31 @@ def soft_cross_entropy(
         table: float32 [items, width]; an item's score is its product with the query.
         wanted: int32 [N, K], items; one may stand in a row twice.
         share: float32 [N, K], rows of sum 1, or 0 where the row does not count.
-        gaining: int32 [N, G], items.
-        gain: float32 [N, G], what is added to their scores.
 
     Returns:
         float32 [], in nats, with gradients for queries and table.
     """
-    loss, of_queries, of_table = _loss_and_gradients(queries, table, wanted, share, gaining, gain)
+    loss, of_queries, of_table = _loss_and_gradients(queries, table, wanted, share)
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None, None, None, None]:
-        return of_queries * upstream, of_table * upstream, None, None, None, None
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None, None]:
+        return of_queries * upstream, of_table * upstream, None, None
 
     return loss, gradient
 
 
 @tf.function(jit_compile=True)
 def _loss_and_gradients(
-    queries: tf.Tensor, table: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor, gaining: tf.Tensor, gain: tf.Tensor
+    queries: tf.Tensor, table: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     counts = tf.reduce_sum(share, axis=1)
     mean = 1.0 / tf.reduce_sum(counts)
-    scores = tf.tensor_scatter_nd_add(tf.matmul(queries, table, transpose_b=True), _places(gaining), gain)
+    scores = tf.matmul(queries, table, transpose_b=True)
     towards = tf.reduce_sum(share * tf.gather(scores, wanted, batch_dims=1), axis=1)
     largest = tf.reduce_max(scores, axis=1, keepdims=True)
     exponentials = tf.exp(scores - largest)
     total = tf.reduce_sum(exponentials, axis=1, keepdims=True)
     loss = mean * tf.reduce_sum(counts * (largest + tf.math.log(total))[:, 0] - towards)
     softmax = exponentials * (mean * counts[:, None] / total)
-    of_scores = tf.tensor_scatter_nd_sub(softmax, _places(wanted), mean * share)
+    rows = tf.broadcast_to(tf.range(tf.shape(wanted)[0])[:, None], tf.shape(wanted))
+    of_scores = tf.tensor_scatter_nd_sub(softmax, tf.stack([rows, wanted], axis=-1), mean * share)
     return loss, tf.matmul(of_scores, table), tf.matmul(of_scores, queries, transpose_a=True)
-
-
-def _places(items: tf.Tensor) -> tf.Tensor:
-    """int32 [N, K] columns -> int32 [N, K, 2] rows and columns."""
-    rows = tf.broadcast_to(tf.range(tf.shape(items)[0])[:, None], tf.shape(items))
-    return tf.stack([rows, items], axis=-1)

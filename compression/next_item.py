@@ -22,7 +22,6 @@ from contracts.bundle import WISH, WISHES
 from contracts.events import EVENT_CODES, EventType
 from training.fit_teacher import cosine
 from training.sequence.leave_one_out import ScoreRecent
-from training.sequence.rules import GAPS
 from training.sequence.sequences import Sequences
 from training.sequence.soft_labels import NextItemLabels
 from training.sequence.windows import WindowBatch, batches
@@ -120,7 +119,7 @@ def distil_next_item(
                 if number >= recipe.quantize_from * steps and not table.is_quantized:
                     table.start_quantization()
                 slowed = tf.constant(cosine(min(number, steps), steps), tf.float32)
-                losses.append(step(*_aligned(batch, sequences, labels, recipe, model), slowed))
+                losses.append(step(*_aligned(batch, labels, recipe, model), slowed))
                 prune(number)
                 number += 1
             found.append(float(np.mean(losses)))
@@ -130,15 +129,14 @@ def distil_next_item(
 
 
 def _aligned(
-    batch: WindowBatch, sequences: Sequences, labels: NextItemLabels, recipe: NextItemDistillation, model: DeviceModel
-) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    batch: WindowBatch, labels: NextItemLabels, recipe: NextItemDistillation, model: DeviceModel
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
     """A batch as the phone holds it, padding first, with what its known places should say, in order.
 
     Returns:
         the model's inputs [B, T]; which of the B x T places are known, int32 [N], N the most that a batch may have and
         the first place where there are fewer; the items that each should say, what followed last, int32 [N, K + 1];
-        their shares, float32 [N, K + 1]; the items that its successors are, int32 [N, G]; and what those gain, float32
-        [N, G].
+        and their shares, float32 [N, K + 1], 0 where there are fewer.
     """
     length = batch.items.shape[1]
     place = np.arange(length) - (length - batch.size)[:, None]  # negative before the first item
@@ -150,9 +148,6 @@ def _aligned(
     share = np.exp(labels.log_share[event].astype(np.float32) / recipe.temperature)
     share *= recipe.soft / share.sum(1, keepdims=True)
     followed = np.full((len(event), 1), 1.0 - recipe.soft, np.float32)
-    gaining, gain = np.zeros((len(event), 1), np.int32), np.zeros((len(event), 1), np.float32)
-    if model.successors is not None:
-        gaining, gain = model.successors.gains(sequences.up_to(event, GAPS))
     most = max(recipe.positions, model.spec.history_length)
     wanted, shares = np.concatenate([labels.items[event], targets[:, None]], 1), np.concatenate([share, followed], 1)
     return (
@@ -160,8 +155,6 @@ def _aligned(
         _padded(np.flatnonzero(known.ravel()).astype(np.int32), most),
         _padded(wanted.astype(np.int32), most),
         _padded(shares, most),
-        _padded(gaining, most),
-        _padded(gain, most),
     )
 
 
@@ -188,23 +181,17 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
 
     history, flat = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
     inputs_spec = dict.fromkeys(("items", "events", "context"), history)
-    shares, rate_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
+    share_spec, rate_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
 
-    @tf.function(input_signature=(inputs_spec, flat, history, shares, history, shares, rate_spec))
+    @tf.function(input_signature=(inputs_spec, flat, history, share_spec, rate_spec))
     def step(
-        inputs: dict[str, tf.Tensor],
-        known: tf.Tensor,
-        wanted: tf.Tensor,
-        share: tf.Tensor,
-        gaining: tf.Tensor,
-        gain: tf.Tensor,
-        slowed: tf.Tensor,
+        inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor, slowed: tf.Tensor
     ) -> tf.Tensor:
         with tf.GradientTape() as tape, products_for_powers():
             hide = tf.random.uniform(tf.shape(inputs["items"])) < recipe.hidden_tokens
             queries = model.queries_at(**inputs, drop=hide)
             asked = tf.gather(tf.reshape(queries, (-1, model.spec.width)), known)
-            loss = soft_cross_entropy(asked, model.table.seen(), wanted, share, gaining, gain)
+            loss = soft_cross_entropy(asked, model.table.seen(), wanted, share)
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
         clipped, _ = tf.clip_by_global_norm(gradients, GRADIENT_NORM)
         of = {variable.ref(): gradient for gradient, variable in zip(clipped, variables, strict=True)}

@@ -64,9 +64,6 @@ def compress_next_item(
         feed=feed,
     )
     model = DeviceModel.create(spec, initial_table(labels, settings.width), seed, Recipe(round(100 * recipe.sparsity)))
-    if settings.successors:
-        teacher = load_next_item_teacher(train_folder, items)
-        model.successors = Successors.of(teacher.transitions, settings.successors, teacher.heed)
     distil_next_item(
         model,
         first_takes(prepared, TRAIN),
@@ -75,19 +72,21 @@ def compress_next_item(
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
-    if model.successors is not None:
-        model.successors = _heeded(model, model.successors, prepared, settings, segments)
+    model.successors = _successors(model, prepared, train_folder, settings, segments)
     save_distilled(model, folder / DISTILLED)
     if choose is not None:
         model.recipe = choose(model)
     return finish(model, prepared, folder, settings, seed, progress)
 
 
-def _heeded(
-    model: DeviceModel, successors: Successors, prepared: Prepared, settings: CompressSettings, segments: Segments
-) -> Successors:
-    """As much made of a model's successors as the validation weeks say; it is left without them."""
-    model.successors = None
+def _successors(
+    model: DeviceModel, prepared: Prepared, train_folder: Path, settings: CompressSettings, segments: Segments
+) -> Successors | None:
+    """What the teacher counted, as far as it is kept, heeded as the validation weeks say."""
+    if not settings.successors:
+        return None
+    transitions = load_next_item_teacher(train_folder, model.spec.items).transitions
+    successors = Successors.of(transitions, settings.successors, 0.0)
     cases = cases_for(prepared, VALIDATION)
     context = context_of(prepared, cases.baskets, segments)
     histories = histories_of(prepared, cases.baskets, settings.history_length, context)

@@ -42,33 +42,10 @@ class Successors:
 
     def log_shares(self, recent: NDArray[np.int32]) -> torch.Tensor:
         """float32 [n, items + 1] as `Transitions.log_shares`, of what is kept."""
-        return self._transitions.log_shares(recent)
-
-    def gains(self, recent: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """What is added to scores after n histories: the graph's `gain` less what it gives all items alike.
-
-        Args:
-            recent: int32 [n, length], the latest item last, 0 before the first.
-
-        Returns:
-            int32 [n, `GAPS` x most] items, each at most once in a row, and then padding 0; and what each gains, float32
-            of the same shape, 0 at padding.
-        """
-        after = self._transitions.shares_after(recent)
-        width = GAPS * self.items.shape[1]
-        items, gains = np.zeros((len(recent), width), np.int32), np.zeros((len(recent), width), np.float32)
-        row = np.repeat(np.arange(len(recent)), np.diff(after.indptr))
-        column = np.arange(after.nnz) - after.indptr[row]
-        real = after.indices > 0
-        items[row[real], column[real]] = after.indices[real]
-        gains[row[real], column[real]] = self.heed * np.log1p(after.data[real] / FLOOR)
-        return items, gains
-
-    @property
-    def _transitions(self) -> Transitions:
         size, most = self.items.shape
         row = np.repeat(np.arange(size), most)
-        return Transitions(sp.csr_matrix((np.tile(self.shares, size), (row, self.items.ravel())), shape=(size, size)))
+        shares = sp.csr_matrix((np.tile(self.shares, size), (row, self.items.ravel())), shape=(size, size))
+        return Transitions(shares).log_shares(recent)
 
     def gain(self, items: tf.Tensor) -> tf.Tensor:
         """What is added to the scores: float32 [items + 1], of no meaning for padding, within the graph.

@@ -6,7 +6,6 @@ import torch
 
 from compression.device_model import DeviceModel
 from compression.next_item import NextItemDistillation, distil_next_item, initial_table, next_item_scores
-from compression.successors import Successors
 from training.sequence.fit import NextItemRecipe, fit_next_item
 from training.sequence.leave_one_out import ranks
 from training.sequence.sequences import Sequences
@@ -53,18 +52,6 @@ def test_it_follows_the_teacher_and_not_the_data(make, labels):
     recent = np.zeros((1, LENGTH), np.int32)
     recent[0, -3:] = [4, 5, 6]
     assert int(next_item_scores(model)(recent)[0, 1:].argmax()) + 1 == 5
-
-
-def test_what_its_successors_know_it_need_not_learn(make, labels):
-    """With them in its scores less is left to learn: the loss begins lower."""
-    losses = []
-    for successors in (None, Successors.of(TRANSITIONS, 1, 1.0)):
-        spec = make["spec"](LENGTH, items=9, candidates=5, blocks=1)
-        model = DeviceModel.create(spec, initial_table(labels, spec.width), 0)
-        model.successors = successors
-        recipe = NextItemDistillation(epochs=1, positions=128, rate=1e-6, matrix_rate=1e-6)
-        losses += distil_next_item(model, ROUND.without_last(1), labels, recipe, 0, lambda *_: None)
-    assert losses[1] < losses[0] - 0.1
 
 
 def test_pruned_to_the_sparsity_asked(make, labels):

@@ -11,7 +11,7 @@ from export.artifacts import exporters
 from export.runtimes import open_evaluator
 from training.sequence.rules import GAPS
 from training.sequence.sequences import Sequences
-from training.sequence.transitions import FLOOR, Transitions
+from training.sequence.transitions import Transitions
 
 ITEMS, LENGTH, HEED = 40, 12, 0.75
 
@@ -93,16 +93,6 @@ def test_a_model_comes_back_with_them(model, feeds, tmp_path):
         assert save_device_model(model, tmp_path, "dynamic_wi8_afp32") != version
     finally:
         model.successors = kept
-
-
-def test_what_training_adds_is_what_the_graph_adds_but_for_a_constant(model, feeds):
-    for feed in feeds:
-        items, gains = model.successors.gains(feed["items"])
-        added = np.zeros(ITEMS + 1)
-        np.add.at(added, items[0], gains[0])
-        assert added[0] == 0
-        apart = HEED * model.successors.log_shares(feed["items"]).numpy()[0, 1:] - added[1:]
-        np.testing.assert_allclose(apart, HEED * np.log(FLOOR), atol=1e-4)
 
 
 def test_training_on_the_phone_sees_them(model):

@@ -47,11 +47,7 @@ class Transitions:
         Args:
             recent: int32 [n, length], the latest item last, 0 before the first.
         """
-        return torch.log(torch.from_numpy(self.shares_after(recent).toarray()) + FLOOR)
-
-    def shares_after(self, recent: NDArray[np.int32]) -> sp.csr_matrix:
-        """float32 [n, items + 1]: the mean share alone; see `log_shares`."""
-        return (self._asked(recent) @ self.shares).tocsr()
+        return torch.log(torch.from_numpy((self._asked(recent) @ self.shares).toarray()) + FLOOR)
 
     def _asked(self, recent: NDArray[np.int32]) -> sp.csr_matrix:
         """float32 [n, items + 1], whom to ask, each row summing to 1 or empty."""
