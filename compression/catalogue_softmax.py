@@ -1,7 +1,7 @@
 """Cross-entropy of a softmax over a whole catalogue whose targets are few items of each row.
 
-Most of a step's time goes to what has the catalogue's size: scores, their exponentials and the gradient, which are no
-wider than a pass over memory. XLA makes them in few passes; a step at width 32 takes two thirds of the time.
+Most of a step's time goes to what has the catalogue's size: scores, their exponentials and the gradient. All that is
+done to them is a pass over memory, and compiled together by XLA they take few.
 """
 
 from collections.abc import Callable
