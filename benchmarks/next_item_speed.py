@@ -1,6 +1,7 @@
 """How long the next-item teacher takes to the best validation NDCG@10 of RecBole's SASRec, on the same processors.
 
-    python -m venv recbole && recbole/bin/pip install torch==2.13.0 recbole==1.2.1 "setuptools<81"
+    python -m venv recbole
+    recbole/bin/pip install torch==2.13.0 recbole==1.2.1 "setuptools<81" "numpy<2" "pandas<3" "scipy<1.17"
     python benchmarks/next_item_speed.py ml-1m.parquet --recbole recbole/bin/python --out runs/speed
 
 Both have width 64, two blocks and two heads and read histories of equal length; both train on what precedes the last
