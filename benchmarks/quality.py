@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from compression.device_model import DeviceModel, DeviceModelSpec
-from compression.next_item import NextItemDistillation, distil_next_item, initial_table, inputs_of, next_item_scores
+from compression.device_spec import DeviceModelSpec
+from compression.next_item import NextItemDistillation, distil_next_item, inputs_of, new_student, next_item_scores
 from compression.passes import compressed
 from compression.recipe import parse_recipe
 from compression.repeatable import train_repeatably
@@ -61,8 +61,9 @@ SEED_OF_INTERVALS = 7
 class Device:
     """A device model to be measured."""
 
-    width: int
+    width: int  # of item vectors
     blocks: int
+    hidden: int  # width of the blocks
     feed: int  # the feed-forward layers are this times as wide
     successors: int  # of each item
     epochs: int
@@ -72,8 +73,8 @@ class Device:
 
 
 DEVICES = {
-    "small": Device(60, 2, 4, 8, 26, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
-    "tiny": Device(32, 2, 2, 2, 38, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
+    "small": Device(48, 2, 96, 2, 3, 20, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
+    "tiny": Device(32, 2, 60, 2, 1, 30, "qat_dynamic_wi4_afp32_ti4", 130_000, 0.93),
 }
 
 
@@ -148,6 +149,7 @@ def spec_of(device: Device, sequences: Sequences, length: int) -> DeviceModelSpe
         width=device.width,
         heads=2,
         blocks=device.blocks,
+        hidden=device.hidden,
         feed=device.feed,
     )
 
@@ -173,8 +175,9 @@ def artifact_of(
     labels = labels_of(teacher, learned, folder)
     spec = spec_of(device, sequences, LENGTH)
     recipe = parse_recipe(device.recipe)
-    model = DeviceModel.create(spec, initial_table(labels, device.width), seed, recipe)
-    distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n))
+    model = new_student(spec, labels, seed, recipe)
+    aware_of = recipe if recipe.aware else None
+    distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n), aware_of)
     model = compressed(model, recipe)
     successors = Successors.of(teacher.transitions, device.successors, 0.0)
     model.successors = successors.heeded(heed_of(next_item_scores(model), successors.log_shares, sequences))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SPEC, WEIGHTS = "device_model.json", "device_model.npz"
 ROW_SCALES, ORDER = "table_scales", "order"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class SavedSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -231,7 +231,7 @@ class DeviceModel(tf.Module):
         seen = present if drop is None else present * (1.0 - tf.cast(drop, tf.float32))
         if spec.blocks:
             _, last = self.token_encoder([vectors, tf.one_hot(events, EVENT_SIZE), seen])
-            pooled = tf.reshape(last, (-1, spec.width))
+            pooled = tf.reshape(last, (-1, spec.encoder_width))
         else:
             attention, values = self.token_encoder([vectors, features])
             outside = tf.expand_dims(1.0 - seen, -1) * MASKED
@@ -269,7 +269,7 @@ class DeviceModel(tf.Module):
             seen *= 1.0 - tf.cast(drop, tf.float32)
         places, _ = self.token_encoder([self.table.rows(items), tf.one_hot(events, EVENT_SIZE), seen])
         length = tf.shape(items)[1]
-        flat = self.query_encoder(tf.reshape(places, (-1, self.spec.width)))
+        flat = self.query_encoder(tf.reshape(places, (-1, self.spec.encoder_width)))
         return tf.reshape(self._adapted(flat, tf.repeat(context, length, axis=0)), (-1, length, self.spec.width))
 
     def _features(self, events: tf.Tensor, counts: tf.Tensor, ages: tf.Tensor) -> tf.Tensor:

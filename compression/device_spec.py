@@ -14,20 +14,27 @@ class DeviceModelSpec:
     context: tuple[ContextField, ...]
     history_length: int = 256  # L
     candidates: int = 100  # K
-    width: int = 64
+    width: int = 64  # of item vectors and queries
     heads: int = 4
     blocks: int = 0  # of self-attention over the history, where order counts; 0 pools it
-    feed: int = 4  # the blocks' feed-forward layers are this times as wide
+    hidden: int = 0  # width within the blocks (Lan et al. 2020, arXiv:1909.11942, section 3.1); 0 for that of vectors
+    feed: int = 4  # the blocks' feed-forward layers are this times as wide as the blocks
     train_targets: int = 32  # T, of the trainable artifact
     train_negatives: int = 256  # N
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ConfigError(
-                f"width {self.width} is no multiple of {self.heads} heads: take a multiple of {self.heads}"
-            )
+        for name, width in (("width", self.width), ("hidden", self.hidden)):
+            if width % self.heads:
+                raise ConfigError(
+                    f"{name} {width} is no multiple of {self.heads} heads: take a multiple of {self.heads}"
+                )
         if self.candidates > self.items:
             raise ConfigError(
                 f"{self.candidates} candidates are asked of a catalogue of {self.items} items: "
                 f"set candidates to at most {self.items}"
             )
+
+    @property
+    def encoder_width(self) -> int:
+        """Of the blocks' states."""
+        return self.hidden or self.width

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import tensorflow as tf
+import tf_keras
 
 _by_products = ContextVar("by_products", default=False)
 
 
+@tf_keras.utils.register_keras_serializable("pocketrec")  # else a copied layer would have the library's exact one
 def gelu(x: tf.Tensor) -> tf.Tensor:
     if not _by_products.get():
         return tf.nn.gelu(x, approximate=True)

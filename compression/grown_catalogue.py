@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from compression.device_model import DeviceModel
 from compression.grid import LEVELS
 from compression.item_codes import StoredCodes
-from compression.item_table import FrozenTable, StoredTable, int4_row_scales, quantize
+from compression.item_table import FrozenTable, StoredTable, int4_item_scales, quantize
 from contracts.errors import ConfigError, RunError
 from training.cold_items import grown_rows
 from training.prepared import Items
@@ -57,7 +57,7 @@ def _grown_table(stored: StoredTable, known: NDArray[np.int64], items: Items) ->
     if stored.storage == "int8":
         codes = quantize(rows, stored.scale)
     elif stored.row_scales is not None:
-        scales = int4_row_scales(rows)
+        scales = int4_item_scales(rows, float(stored.row_scales.max()))
         scales[old] = stored.row_scales[known[old]]
         codes = quantize(rows, scales.astype(np.float32)[:, None], LEVELS["int4"])
     else:

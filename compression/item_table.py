@@ -4,8 +4,9 @@ While training it is a float variable seen through fake quantization (round to t
 backwards: Bengio, Leonard and Courville 2013, arXiv:1308.3432). Before export it is frozen to what is stored; what the
 artifacts then differ in is arithmetic only.
 
-An int8 table has one scale for all. With int4's fifteen levels each item has its own, a float16: of the scales that
-would do, the one that leaves the smallest squared error.
+An int8 table has one scale for all. With int4's fifteen levels each item has its own: of the scales that would do, the
+one that leaves the smallest squared error. Items' scales are multiples of one power of two, up to 127 of it, so that a
+byte holds one; as float16, which is how they are written elsewhere, they are the same numbers.
 """
 
 from typing import Literal, NamedTuple
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from compression.grid import LEVELS
+from compression.grid import LEVELS, scale_step
 from compression.recipe import Storage
 
 Kept = Literal["shipped", "float32"]
@@ -28,7 +29,7 @@ class StoredTable(NamedTuple):
     codes: np.ndarray  # [items + 1, width]: int4 and int8: integers as int8; else the values as float16 or float32
     scale: float = 1.0  # of the integers of an int8 table
     storage: Storage = "int8"
-    row_scales: np.ndarray | None = None  # of an int4 table: float16 [items + 1]
+    row_scales: np.ndarray | None = None  # of an int4 table: float16 [items + 1], see int4_item_scales
 
     def values(self) -> np.ndarray:
         """float32 [items + 1, width]: what the codes stand for."""
@@ -60,6 +61,18 @@ def int4_row_scales(table: np.ndarray) -> np.ndarray:
     return best
 
 
+def int4_item_scales(table: np.ndarray, largest: float | None = None) -> np.ndarray:
+    """Scales of `int4_row_scales` on a grid that a byte holds: float16 [items + 1], above 0.
+
+    Args:
+        table: float32 [items + 1, width].
+        largest: scale of the table whose grid it is, this one's own by default.
+    """
+    scales = np.where(table.any(1), int4_row_scales(table).astype(np.float32), 0.0)
+    step = scale_step(largest or float(scales.max()) or 1.0)
+    return (np.clip(np.rint(scales / step), 1, LEVELS["int8"]) * step).astype(np.float16)
+
+
 def quantize(table: np.ndarray, scale: float | np.ndarray, levels: int = LEVELS["int8"]) -> np.ndarray:
     """int8 [items + 1, width]: the nearest grid point of every entry."""
     return np.clip(np.rint(table / scale), -levels, levels).astype(np.int8)
@@ -71,7 +84,7 @@ def store(table: np.ndarray, storage: Storage) -> StoredTable:
         scale = float(np.float32(quantization_scale(table)))
         return StoredTable(quantize(table, scale), scale)
     if storage == "int4":
-        scales = int4_row_scales(table)
+        scales = int4_item_scales(table)
         codes = quantize(table, scales.astype(np.float32)[:, None], LEVELS["int4"])
         return StoredTable(codes, storage=storage, row_scales=scales)
     return StoredTable(table.astype(storage), storage=storage)
@@ -99,7 +112,7 @@ class TrainableTable(tf.Module):
         if self.storage == "int8":
             self.scale.assign(quantization_scale(self.values.numpy()))
         elif self.storage == "int4":
-            self.scale.assign(int4_row_scales(self.values.numpy()).astype(np.float32)[:, None])
+            self.scale.assign(int4_item_scales(self.values.numpy()).astype(np.float32)[:, None])
 
     @property
     def trained(self) -> list[tf.Variable]:

@@ -5,7 +5,9 @@ the whole catalogue.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 import tensorflow as tf
@@ -14,10 +16,12 @@ import torch
 
 from compression.catalogue_softmax import soft_cross_entropy
 from compression.device_model import DeviceModel, DeviceModelSpec
+from compression.fake_quantization import fake_quantized
 from compression.gelu import products_for_powers
 from compression.item_table import TrainableTable
 from compression.muon import Muon
 from compression.pruning import pruning
+from compression.recipe import ALL_INT8, Recipe
 from contracts.bundle import WISH, WISHES
 from contracts.events import EVENT_CODES, EventType
 from training.fit_teacher import cosine
@@ -28,6 +32,8 @@ from training.sequence.windows import WindowBatch, batches
 
 GRADIENT_NORM = 1.0
 VECTOR_DEVIATION = 0.2  # of the initial table's entries
+NEGLIGIBLE = 1e-5  # of the strongest direction of the teacher's vectors: below it is rounding
+POPULARITY = 5.0  # what the query multiplies popularity with, so that its column is as small as the others
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class NextItemDistillation:
     rate: float = 2e-3  # of all else, by Adam
     soft: float = 0.9  # share of the teacher's word in the loss; the rest is what followed
     temperature: float = 1.0
-    hidden_tokens: float = 0.1
+    hidden_tokens: float = 0.0  # share of the history's that the query may not see
     quantize_from: float = 0.5  # share of the steps after which the table is trained on its grid
     sparsity: float = 0.0  # of the encoders' dense weights at the end
 
@@ -48,18 +54,35 @@ class NextItemDistillation:
         return replace(self, rate=rate, matrix_rate=matrix_rate, quantize_from=0.0, sparsity=0.0)
 
 
+def new_student(spec: DeviceModelSpec, labels: NextItemLabels, seed: int, recipe: Recipe = ALL_INT8) -> DeviceModel:
+    """A device model to be distilled, whose table begins with what the teacher's vectors say.
+
+    Args:
+        spec: shapes.
+        labels: of the teacher.
+        seed: of all other weights.
+        recipe: how it will be stored.
+    """
+    model = DeviceModel.create(spec, initial_table(labels, spec.width), seed, recipe)
+    model.adapter["popularity"].assign([POPULARITY])
+    return model
+
+
 def initial_table(labels: NextItemLabels, width: int) -> np.ndarray:
-    """The teacher's vectors in fewer dimensions, those that keep most of them (Eckart and Young 1936).
+    """The teacher's vectors in fewer dimensions, those that tell most of them apart (Eckart and Young 1936).
+
+    What all vectors share says nothing of an item and is taken out. Columns begin equally strong (whitened): they learn
+    alike, and none takes most of an item's coarse grid for itself.
 
     Returns:
-        float32 [items + 1, width]; the last but one column is the teacher's bias, the last is 0.
+        float32 [items + 1, width]; the last but one column is a share of the teacher's bias, the last is 0.
     """
-    free = width - 2
-    left, strength, _ = np.linalg.svd(labels.vectors[1:], full_matrices=False)
-    kept = (left[:, :free] * strength[:free]).astype(np.float32)
+    free, vectors = width - 2, labels.vectors[1:]
+    left, strength, _ = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    kept = left[:, :free] * (strength[:free] > NEGLIGIBLE * strength[0])
     table = np.zeros((len(labels.vectors), width), np.float32)
     table[1:, : kept.shape[1]] = kept * (VECTOR_DEVIATION / kept.std())
-    table[1:, -2] = labels.bias[1:] - labels.bias[1:].mean()
+    table[1:, -2] = (labels.bias[1:] - labels.bias[1:].mean()) / POPULARITY
     return table
 
 
@@ -89,6 +112,7 @@ def distil_next_item(
     recipe: NextItemDistillation,
     seed: int,
     progress: Callable[[int, int], None],
+    aware_of: Recipe | None = None,
 ) -> list[float]:
     """Train a device model with blocks in place, quantizing its table on the way.
 
@@ -99,6 +123,7 @@ def distil_next_item(
         recipe: how long, how fast, and whose word counts.
         seed: of windows and hidden tokens.
         progress: called with epochs done and all epochs.
+        aware_of: how dense layers' weights will be stored; they are seen so from where the table is. None: as they are.
 
     Returns:
         The mean loss of every epoch.
@@ -110,14 +135,22 @@ def distil_next_item(
     rng = np.random.default_rng(seed)
     length = model.spec.history_length
     steps = recipe.epochs * sum(1 for _ in batches(sequences, length, recipe.positions, 1, rng))
-    number, found = 0, []
-    with pruning(model, recipe.sparsity, steps) as prune:
+    number, quantize_at, found = 0, ceil(recipe.quantize_from * steps), []
+    with (
+        fake_quantized(model, aware_of) if aware_of else nullcontext() as stored,
+        pruning(model, recipe.sparsity, steps) as prune,
+    ):
+        if stored is not None:
+            stored.assign(False)
         step = _step(model, recipe)
         for epoch in range(recipe.epochs):
             losses = []
             for batch in batches(sequences, length, recipe.positions, 1, rng):
-                if number >= recipe.quantize_from * steps and not table.is_quantized:
-                    table.start_quantization()
+                if number == quantize_at:
+                    if not table.is_quantized:
+                        table.start_quantization()
+                    if stored is not None:
+                        stored.assign(True)
                 slowed = tf.constant(cosine(min(number, steps), steps), tf.float32)
                 losses.append(step(*_aligned(batch, labels, recipe, model), slowed))
                 prune(number)

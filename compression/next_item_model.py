@@ -1,13 +1,13 @@
 """The device model of the next-item task, from a finished next-item training: as `compression.compress` for baskets."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compression.checkpoint import load_device_model
 from compression.compress import DISTILLED, Choose, CompressSettings, Progress, finish, save_distilled, scores_of
 from compression.device_model import DeviceModel, DeviceModelSpec
 from compression.kept_zeros import zeros_kept
-from compression.next_item import NextItemDistillation, distil_next_item, initial_table
+from compression.next_item import NextItemDistillation, distil_next_item, new_student
 from compression.recipe import Recipe
 from compression.repeatable import train_repeatably
 from compression.successors import Successors
@@ -25,14 +25,22 @@ from training.sequence.transitions import Transitions
 SLOWER = 10  # than distillation, where a finished model goes on
 
 
+@dataclass(frozen=True)
+class BlockShapes:
+    """Of the encoder, as `DeviceModelSpec` has them."""
+
+    blocks: int = 2
+    hidden: int = 0
+    feed: int = 4
+
+
 def compress_next_item(
     prepared: Prepared,
     train_folder: Path,
     folder: Path,
     settings: CompressSettings,
     recipe: NextItemDistillation,
-    blocks: int,
-    feed: int,
+    blocks: BlockShapes,
     seed: int,
     progress: Progress,
     choose: Choose | None = None,
@@ -45,8 +53,7 @@ def compress_next_item(
         folder: existing and empty.
         settings: shapes.
         recipe: of the distillation.
-        blocks: of self-attention, at least one.
-        feed: how many times as wide their feed-forward layers are.
+        blocks: at least one.
         seed: of everything random.
         progress: called with what is done, how far it is, and how far it goes.
         choose: says how to store the distilled model; by default all is int8.
@@ -60,10 +67,9 @@ def compress_next_item(
         history_length=settings.history_length,
         candidates=min(settings.candidates, items),
         width=settings.width,
-        blocks=blocks,
-        feed=feed,
+        **vars(blocks),
     )
-    model = DeviceModel.create(spec, initial_table(labels, settings.width), seed, Recipe(round(100 * recipe.sparsity)))
+    model = new_student(spec, labels, seed, Recipe(round(100 * recipe.sparsity)))
     distil_next_item(
         model,
         first_takes(prepared, TRAIN),

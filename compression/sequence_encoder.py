@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
-from tf_keras.layers import Add, Dense, LayerNormalization
+from tf_keras.layers import Add, Dense
 
 from compression.device_spec import DeviceModelSpec
 from compression.gelu import gelu
@@ -78,6 +78,16 @@ class Attention(tf_keras.layers.Layer):
         return tf.reshape(mixed, (-1, query.shape[1] or tf.shape(query)[1], query.shape[-1]))
 
 
+class RootMeanSquareNorm(tf_keras.layers.Layer):
+    """float32 [..., width] -> the same of root mean square 1 (Zhang and Sennrich 2019, arXiv:1910.07467).
+
+    Without gain and bias: the dense layers behind it have them.
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return x * tf.math.rsqrt(tf.reduce_mean(x * x, axis=-1, keepdims=True) + EPSILON)
+
+
 class _Block:
     """The layers of one block, applied to all places and to the last one alone."""
 
@@ -85,9 +95,9 @@ class _Block:
         def named(name: str) -> str:
             return f"block{number}_{name}"
 
-        width = spec.width
-        self.attention_norm = LayerNormalization(epsilon=EPSILON, name=named("attention_norm"))
-        self.feed_norm = LayerNormalization(epsilon=EPSILON, name=named("feed_norm"))
+        width = spec.encoder_width
+        self.attention_norm = RootMeanSquareNorm(name=named("attention_norm"))
+        self.feed_norm = RootMeanSquareNorm(name=named("feed_norm"))
         self.query = Dense(width, name=named("query"))
         self.key = Dense(width, use_bias=False, name=named("key"))  # a bias would add the same to every place
         self.value, self.out = Dense(width, name=named("value")), Dense(width, name=named("out"))
@@ -114,19 +124,21 @@ def build_sequence_encoder(spec: DeviceModelSpec, features: int) -> tf_keras.Mod
     """Functional model of a whole history, of any length.
 
     Args:
-        spec: width, heads and blocks, at least one.
+        spec: widths, heads and blocks, at least one.
         features: of each token.
 
     Returns:
         vectors float32 [B, L, width], features float32 [B, L, features], seen float32 [B, L] -> what every place says
-        of what follows it, float32 [B, L, width], and what the last says, float32 [B, 1, width].
+        of what follows it, float32 [B, L, encoder_width], and what the last says, float32 [B, 1, encoder_width].
     """
+    width = spec.encoder_width
     vectors = tf_keras.Input((None, spec.width), name="vectors")
     described_by = tf_keras.Input((None, features), name="features")
     seen = tf_keras.Input((None,), name="seen")
     evidence = tf_keras.layers.Concatenate(name="evidence")([described_by, Places(name="places")(seen)])
-    described = Dense(spec.width, name="describe_out")(Dense(32, activation=gelu, name="describe_in")(evidence))
-    x = Add(name="token")([vectors, described])
+    described = Dense(width, name="describe")(evidence)
+    widened = Dense(width, use_bias=False, name="widen")(vectors) if spec.hidden else vectors
+    x = Add(name="token")([widened, described])
     causal, last = CausalMask(name="causal_mask")(seen), LastMask(name="last_mask")(seen)
     blocks = [_Block(spec, number) for number in range(spec.blocks)]
     for block in blocks[:-1]:
@@ -136,7 +148,7 @@ def build_sequence_encoder(spec: DeviceModelSpec, features: int) -> tf_keras.Mod
 
 
 def build_sequence_query(spec: DeviceModelSpec) -> tf_keras.Model:
-    """Functional model: what a place says, float32 [B, width] -> query float32 [B, width]."""
-    said = tf_keras.Input((spec.width,), name="pooled")
-    query = Dense(spec.width, name="query_out")(LayerNormalization(epsilon=EPSILON, name="query_norm")(said))
+    """Functional model: what a place says, float32 [B, encoder_width] -> query float32 [B, width]."""
+    said = tf_keras.Input((spec.encoder_width,), name="pooled")
+    query = Dense(spec.width, name="query_out")(RootMeanSquareNorm(name="query_norm")(said))
     return tf_keras.Model(said, query, name="query_encoder")

@@ -185,6 +185,9 @@ class NextItem(Section, frozen=True):
     teacher_epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log")] = 24
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.3
     blocks: Annotated[int, Meta(ge=1, le=8, description="of self-attention, of the device model")] = 2
+    hidden: Annotated[
+        int, Meta(ge=0, le=512, description="width within the device model's blocks; 0: that of the item vectors")
+    ] = 0
     feed: Annotated[
         int,
         Meta(ge=1, le=8, description="the device model's feed-forward layers are this times as wide"),

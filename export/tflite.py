@@ -86,7 +86,7 @@ def _stored(data: bytes, model: "DeviceModel", dense: "Storage", activations: "A
 
 def _tables(table: "StoredTable") -> "Form":
     """How the item table and its scales are stored."""
-    from export.tflite_constants import of_floats, of_table
+    from export.tflite_constants import of_item_scales, of_table
 
     codes = table.codes if table.codes.dtype == np.int8 else table.codes.astype(np.float32)
     scales = None if table.row_scales is None else table.row_scales.astype(np.float32)
@@ -94,7 +94,9 @@ def _tables(table: "StoredTable") -> "Form":
     def form(values: np.ndarray, is_kernel: bool) -> "Constant | None":
         if values.dtype == codes.dtype and np.array_equal(values, codes):
             return of_table(table)
-        return of_floats(values, "float16") if scales is not None and np.array_equal(values, scales) else None
+        if scales is not None and table.row_scales is not None and np.array_equal(values, scales):
+            return of_item_scales(table.row_scales)
+        return None
 
     return form
 

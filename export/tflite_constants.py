@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ai_edge_litert.schema_py_generated import TensorType
 
-from compression.grid import LEVELS
+from compression.grid import LEVELS, scale_step
 
 if TYPE_CHECKING:
     from compression.item_table import StoredTable
@@ -35,6 +35,15 @@ def of_table(table: "StoredTable") -> Constant:
     if table.storage == "int8":
         return Constant(TensorType.INT8, _bytes(table.codes), np.ones(1, np.float32))
     return of_floats(table.codes, table.storage)
+
+
+def of_item_scales(scales: np.ndarray) -> Constant:
+    """Scales of an int4 table's items, float16: a byte each, where they are multiples of one step as they should be."""
+    step = np.float32(scale_step(float(scales.max())))
+    codes = np.rint(scales.astype(np.float32) / step)
+    if not np.array_equal(codes * step, scales.astype(np.float32)):
+        return of_floats(scales, "float16")
+    return Constant(TensorType.INT8, _bytes(codes.astype(np.int8)), np.full(1, step))
 
 
 def of_kernel(kernel: np.ndarray, storage: "Storage") -> Constant:

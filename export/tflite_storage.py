@@ -123,7 +123,7 @@ def _feed_readers(model: Any, graph: Any, number: int, activations: "Activations
     expanded: list[Any] = []
     for reader in _readers(graph, number):
         kind = _kind(model, reader)
-        if integers and kind == GATHER and len(graph.tensors[reader.inputs[1]].shape) == 1:
+        if integers and kind == GATHER and len(tensor.shape) > 1 and len(graph.tensors[reader.inputs[1]].shape) == 1:
             reader.opcodeIndex, reader.inputs = _code(model, LOOKUP), [reader.inputs[1], number]
             reader.builtinOptions, reader.builtinOptionsType = None, schema.BuiltinOptions.NONE
         elif integers and kind == DENSE and activations == "int8":

@@ -66,17 +66,17 @@ def train_step(context: StepContext) -> None:
 
 
 def compress_step(context: StepContext, prepared: "Prepared", choose: "Choose") -> None:
-    from compression.next_item_model import compress_next_item
+    from compression.next_item_model import BlockShapes, compress_next_item
     from pocketrec.model_settings import TRAIN_STEP, compress_settings
 
+    section = context.project.next_item
     compress_next_item(
         prepared,
         context.inputs[TRAIN_STEP],
         context.folder,
         compress_settings(context.project),
         _distillation(context.project),
-        context.project.next_item.blocks,
-        context.project.next_item.feed,
+        BlockShapes(section.blocks, section.hidden, section.feed),
         context.project.project.seed,
         context.progress,
         choose,

@@ -89,8 +89,8 @@ def test_another_model_s_weights_are_refused(model: DeviceModel, saved: Path, ma
     ("change", "message"),
     [
         (lambda record: b"no json", "holds no device model"),
-        (lambda record: msgspec.json.encode(record | {"format_version": 9}), "format 9, 1 is read: compress again"),
-        (lambda record: msgspec.json.encode({"format_version": 1}), "holds no device model"),
+        (lambda record: msgspec.json.encode(record | {"format_version": 9}), "format 9, 2 is read: compress again"),
+        (lambda record: msgspec.json.encode({"format_version": 2}), "holds no device model"),
         (lambda record: msgspec.json.encode(record | {"spec": {"items": "many"}}), "describes no device model"),
     ],
 )

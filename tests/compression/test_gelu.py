@@ -1,5 +1,6 @@
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from compression.gelu import gelu, products_for_powers
 
@@ -28,3 +29,8 @@ def test_only_what_is_traced_within_has_no_power() -> None:
     with products_for_powers():
         assert "Pow" not in operations()
     assert "Pow" in operations(), "converters know the form with a power alone"
+
+
+def test_a_copied_layer_has_it_too() -> None:
+    layer = tf_keras.layers.Dense(4, activation=gelu)
+    assert tf_keras.layers.Dense.from_config(layer.get_config()).activation is gelu

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compression.grid import LEVELS
+from compression.grid import LEVELS, scale_step
 from compression.item_table import (
     CLIPPINGS,
     FrozenTable,
     TrainableTable,
+    int4_item_scales,
     int4_row_scales,
     quantization_scale,
     quantize,
@@ -61,12 +62,26 @@ def test_each_item_s_int4_scale_is_the_best_of_those_that_would_do(table: np.nda
         assert error(row, scale) <= min((error(row, other) for other in others), default=0.0) + 1e-6
 
 
+@given(table=tables)
+def test_int4_scales_are_multiples_of_a_power_of_two_that_a_byte_holds(table: np.ndarray) -> None:
+    scales = int4_item_scales(table).astype(np.float32)
+    step = scale_step(float(scales.max()))
+    assert np.log2(step) == round(np.log2(step))
+    assert set(np.unique(scales / step)) <= set(range(1, 128))
+    best = int4_row_scales(table).astype(np.float32)
+    some = table.any(1)
+    assert (np.abs(scales - best)[some] <= step).all()
+    if some.any():
+        assert np.array_equal(int4_item_scales(table, float(scales.max())), scales.astype(np.float16))
+
+
 @given(table=tables, storage=st.sampled_from(STORAGES))
 def test_what_is_stored_is_near_and_what_is_stored_again_is_the_same(table: np.ndarray, storage: str) -> None:
     stored = store(table, storage)
     most = np.abs(table).max(1, keepdims=True)
     allowed = {"int4": 0.5, "int8": 1.0, "float16": 1e-3, "float32": 0.0}[storage]  # of the item's largest
-    assert (np.abs(stored.values() - table) <= allowed * most + 1e-7).all()
+    step = stored.row_scales.max() / LEVELS["int8"] if stored.row_scales is not None else 0.0  # of the items' scales
+    assert (np.abs(stored.values() - table) <= allowed * most + step * LEVELS["int4"] + 1e-7).all()
     thawed = TrainableTable.thawed(stored)
     for again in (thawed.frozen(), FrozenTable(stored, "shipped").frozen()):
         assert again.storage == storage

@@ -6,7 +6,7 @@ import pytest
 from compression.checkpoint import load_device_model, load_saved_spec
 from compression.compress import CompressSettings, load_distilled
 from compression.next_item import NextItemDistillation
-from compression.next_item_model import compress_next_item, warm_start_next_item
+from compression.next_item_model import BlockShapes, compress_next_item, warm_start_next_item
 from training.people_quality import load_people_quality
 from training.sequence.fit import NextItemRecipe
 from training.sequence.train import NextItemSettings, train_next_item
@@ -39,7 +39,7 @@ def trained(logs, tmp_path_factory):
 @pytest.fixture(scope="module")
 def compressed(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compress")
-    version = compress_next_item(*trained, folder, SETTINGS, RECIPE, 1, 2, 3, quiet)
+    version = compress_next_item(*trained, folder, SETTINGS, RECIPE, BlockShapes(1, 8, 2), 3, quiet)
     return folder, version
 
 

@@ -5,13 +5,15 @@ import pytest
 import tensorflow as tf
 
 from compression.device_model import DeviceModel
+from compression.sequence_encoder import RootMeanSquareNorm
+from contracts.errors import ConfigError
 
 LENGTH = 6
 
 
-@pytest.fixture(scope="module")
-def model(make) -> DeviceModel:
-    return make["model"](make["spec"](LENGTH, blocks=2))
+@pytest.fixture(scope="module", params=[0, 24], ids=["as wide as vectors", "wider"])
+def model(make, request) -> DeviceModel:
+    return make["model"](make["spec"](LENGTH, blocks=2, hidden=request.param))
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,19 @@ def test_padding_is_not_seen(model, batch):
     """The same history with more padding before it is asked the same."""
     shorter = {name: value[:, 3:] if value.shape[1] == LENGTH else value for name, value in batch.items()}
     np.testing.assert_allclose(asked(model, shorter)[0], asked(model, batch)[0, 3:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_leaves_the_direction_and_makes_every_length_one():
+    x = np.random.default_rng(1).normal(3.0, 5.0, (2, 7, 16)).astype(np.float32)
+    x[0, 3] = 0
+    found = RootMeanSquareNorm()(tf.constant(x)).numpy()
+    lengths = np.linalg.norm(x, axis=-1, keepdims=True) / 4.0  # root of 16
+    np.testing.assert_allclose(found, x / np.maximum(lengths, 1e-3), rtol=1e-4)
+
+
+def test_blocks_that_no_heads_share_evenly_are_refused(make):
+    with pytest.raises(ConfigError, match="hidden 25 is no multiple of 2 heads"):
+        make["spec"](LENGTH, blocks=2, hidden=25)
 
 
 def test_order_matters(model, batch):

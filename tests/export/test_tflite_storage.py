@@ -17,7 +17,7 @@ from contracts.bundle import CORE_ML, ONNX, TFLITE, TRAINABLE_TFLITE
 from export.artifacts import exporters
 from export.parity import measure_parity
 from export.runtimes import open_evaluator
-from export.tflite_constants import of_kernel, packed
+from export.tflite_constants import of_item_scales, of_kernel, packed
 
 TYPES = {
     "int4": schema.TensorType.INT4,
@@ -69,6 +69,25 @@ def test_the_table_is_stored_once_and_ranks_as_the_model(
     exact = activations == "float32" or artifact == TRAINABLE_TFLITE
     assert found.max_abs_score_error < (1e-5 if exact else 0.1)
     assert found.top_10_overlap >= (1.0 if exact else 0.9)
+
+
+def test_scales_of_an_int4_table_s_items_take_a_byte_each(stored, tmp_path: Path) -> None:
+    model = stored(table="int4")
+    exporters()[TFLITE].export(model, tmp_path / TFLITE, "shipped")
+    read = schema.ModelT.InitFromPackedBuf(bytearray((tmp_path / TFLITE).read_bytes()), 0)
+    rows = [each for graph in read.subgraphs for each in graph.tensors if tuple(each.shape) == (model.spec.items + 1,)]
+    (scales,) = [each for each in rows if each.type == schema.TensorType.INT8]
+    codes = np.frombuffer(bytes(read.buffers[scales.buffer].data), np.int8)
+    assert np.array_equal(codes * scales.quantization.scale, model.table.stored.row_scales.astype(np.float32))
+
+
+@given(step=st.integers(-12, 3), codes=arrays(np.int8, 9, elements=st.integers(1, 127)))
+def test_scales_are_stored_as_they_are(step: int, codes: np.ndarray) -> None:
+    scales = (codes * 2.0**step).astype(np.float16)
+    stored = of_item_scales(scales)
+    assert np.array_equal(stored.data.view(np.int8) * stored.scales, scales.astype(np.float32))
+    uneven = np.append(scales, np.float16(scales.max() * (1.0 + 2.0**-9)))
+    assert of_item_scales(uneven).type == schema.TensorType.FLOAT16
 
 
 @pytest.mark.parametrize("dense", STORAGES)
