@@ -70,8 +70,9 @@ def _identifiers(settings: ServerSettings, activate: bool) -> None:
     try:
         if activate:
             print(f"key {identifier_rotation.activate(store)} is in force")
-        for version, count in identifier_rotation.holdings(store).items():
-            print(f"key {version}: {count} identifiers")
+        held, erased = identifier_rotation.holdings(store), identifier_rotation.erased(store)
+        for version in sorted(held | erased):
+            print(f"key {version}: {held.get(version, 0)} identifiers, {erased.get(version, 0)} erased ones")
     finally:
         store.close()
 

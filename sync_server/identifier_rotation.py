@@ -1,6 +1,6 @@
 """Another identifier key comes into force while the server runs; names are written again under it as they are seen."""
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Table, func, select, update
 
 from sync_server import tables
 from sync_server.store import Store
@@ -18,7 +18,15 @@ def activate(store: Store) -> int:
 
 def holdings(store: Store) -> dict[int, int]:
     """How many identifiers are at rest under each key version."""
-    counted = select(tables.owners.c.key_version, func.count()).group_by(tables.owners.c.key_version)
+    return _by_version(store, tables.owners)
+
+
+def erased(store: Store) -> dict[int, int]:
+    """How many erased identifiers are known under each key version: without the key, nobody knows that they were."""
+    return _by_version(store, tables.tombstones)
+
+
+def _by_version(store: Store, table: Table) -> dict[int, int]:
+    counted = select(table.c.key_version, func.count()).group_by(table.c.key_version)
     with store.read() as connection:
-        rows = connection.execute(counted.order_by(tables.owners.c.key_version))
-        return {row[0]: row[1] for row in rows}
+        return {row[0]: row[1] for row in connection.execute(counted.order_by(table.c.key_version))}

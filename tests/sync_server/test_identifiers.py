@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData, create_engine, select
+from sqlalchemy import MetaData, create_engine, insert, select
 
 from contracts import codec
 from contracts.consent import Purpose
@@ -17,7 +17,7 @@ from sync_server import census, identifier_rotation, people
 from sync_server.identifiers import IdentifierKeys
 from sync_server.received import at_rest, from_rest, payload_hash
 from sync_server.sql_store import open_store
-from sync_server.tables import events, owners
+from sync_server.tables import events, owners, tombstones
 from sync_server.turn import take_turn
 
 OLD, NEW = bytes(32), bytes(range(32))
@@ -144,6 +144,14 @@ class TestRotation:
         last = worker(v2=NEW)
         assert [self.owner_id(last, f"login:{name}") for name in ("ada", "eve", "dan")] == [ada, eve, dan]
         assert self.owner_id(last, "login:bob") not in (ada, bob, eve, dan)  # never seen: forgotten with the old key
+
+    def test_erased_names_count_under_the_key_that_knows_them(self, worker):
+        store = worker(v1=OLD, v2=NEW)
+        stones = [{"digest": name, "key_version": key, "erased_at": 5} for name, key in (("a", 1), ("b", 1), ("c", 2))]
+        with store.write() as connection:
+            connection.execute(insert(tombstones), stones)
+        assert identifier_rotation.erased(store) == {1: 2, 2: 1}
+        assert identifier_rotation.holdings(store) == {}
 
     def test_a_worker_without_the_key_in_force_writes_nothing_and_does_not_start(self, worker):
         late = worker(v1=OLD)
