@@ -1,11 +1,12 @@
 """The item table: one matrix that embeds the history and scores the catalogue, stored once in every artifact.
 
-While training it is a float variable seen through fake quantization (round to the grid forwards, straight through
-backwards: Bengio, Leonard and Courville 2013, arXiv:1308.3432). Before export it is frozen to what is stored; what the
-artifacts then differ in is arithmetic only.
+While training it is a float variable seen through fake quantization: rounded to the grid forwards; backwards straight
+through within the grid's ends (Bengio, Leonard and Courville 2013, arXiv:1308.3432). Before export it is frozen to what
+is stored; what the artifacts then differ in is arithmetic only.
 
 An int8 table has one scale for all. With int4's fifteen levels each item has its own: of the scales that would do, the
-one that leaves the smallest squared error. Items' scales are multiples of one power of two, up to 127 of it, so that a
+one that leaves the smallest squared error, which training then moves on (learned step sizes, Esser et al. 2020,
+arXiv:1902.08153). Items' scales are multiples of one power of two, up to 127 of it, so that a
 byte holds one; as float16, which is how they are written elsewhere, they are the same numbers.
 """
 
@@ -99,6 +100,8 @@ class TrainableTable(tf.Module):
         self.storage: Storage = storage
         shape = (len(values), 1) if storage == "int4" else ()
         self.scale = tf.Variable(tf.zeros(shape), trainable=False, name="scale")  # 0: not quantized yet
+        self.widening = tf.Variable(tf.zeros(shape), name="widening")  # of int4 scales since they were set, logarithm
+        self._scale_step = tf.Variable(1.0, trainable=False, name="scale_step")
         self._levels = LEVELS["int4" if storage == "int4" else "int8"]
 
     rounds_queries = False
@@ -112,11 +115,15 @@ class TrainableTable(tf.Module):
         if self.storage == "int8":
             self.scale.assign(quantization_scale(self.values.numpy()))
         elif self.storage == "int4":
-            self.scale.assign(int4_item_scales(self.values.numpy()).astype(np.float32)[:, None])
+            self._set_item_scales(int4_item_scales(self.values.numpy()))
+
+    def _set_item_scales(self, scales: np.ndarray) -> None:
+        self.scale.assign(scales.astype(np.float32)[:, None])
+        self._scale_step.assign(scale_step(float(scales.max())))
 
     @property
     def trained(self) -> list[tf.Variable]:
-        return [self.values]
+        return [self.values, self.widening] if self.storage == "int4" else [self.values]
 
     def after_step(self, step: int) -> None:
         """Nothing is done between steps."""
@@ -124,21 +131,31 @@ class TrainableTable(tf.Module):
     def end_training(self) -> None:
         """Bring entries beyond the grid's ends to them, where training saw them: they drifted on unseen."""
         if self.is_quantized:
-            end = self._levels * self.scale
+            end = self._levels * self._scales()
             self.values.assign(tf.clip_by_value(self.values, -end, end))
+
+    def _scales(self) -> tf.Tensor:
+        """As they will be stored, with the gradient of what they were moved to."""
+        scale = self.scale.read_value()
+        if self.storage != "int4":
+            return scale
+        moved = scale * tf.exp(self.widening)
+        on_grid = tf.clip_by_value(tf.round(moved / self._scale_step), 1.0, float(LEVELS["int8"])) * self._scale_step
+        return tf.where(scale > 0.0, moved + tf.stop_gradient(on_grid - moved), scale)
 
     def _on_grid(self, rows: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         step = tf.maximum(scale, 1e-8)
-        rounded = tf.clip_by_value(tf.round(rows / step), -self._levels, self._levels) * step
-        return tf.where(scale > 0.0, rows + tf.stop_gradient(rounded - rows), rows)
+        place = tf.clip_by_value(rows / step, -self._levels, self._levels)
+        return tf.where(scale > 0.0, (place + tf.stop_gradient(tf.round(place) - place)) * step, rows)
 
     def rows(self, items: tf.Tensor) -> tf.Tensor:
-        scale = tf.gather(self.scale, items) if self.storage == "int4" else self.scale
+        scales = self._scales()
+        scale = tf.gather(scales, items) if self.storage == "int4" else scales
         return self._on_grid(tf.gather(self.values, items), scale)
 
     def seen(self) -> tf.Tensor:
         """float32 [items + 1, width]: all of it as it will be stored."""
-        return self._on_grid(self.values.read_value(), self.scale.read_value())
+        return self._on_grid(self.values.read_value(), self._scales())
 
     def score(self, query: tf.Tensor) -> tf.Tensor:
         return tf.matmul(query, self.seen(), transpose_b=True)
@@ -148,14 +165,14 @@ class TrainableTable(tf.Module):
         """A table to go on training from what is stored, on the same grid."""
         table = cls(stored.values(), stored.storage)
         if stored.row_scales is not None:
-            table.scale.assign(stored.row_scales.astype(np.float32)[:, None])
+            table._set_item_scales(stored.row_scales)
         elif stored.storage == "int8":
             table.scale.assign(stored.scale)
         return table
 
     def frozen(self) -> StoredTable:
         """As it is stored, on the grid it was trained on."""
-        values, scale = self.values.numpy(), self.scale.numpy()
+        values, scale = self.values.numpy(), self._scales().numpy()
         if not self.is_quantized:
             return store(values, self.storage)
         codes = quantize(values, scale, self._levels)

@@ -203,7 +203,7 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
     others = [
         *(each for each in encoder if len(each.shape) != 2),
         *model.query_encoder.trainable_variables,
-        model.table.values,
+        *model.table.trained,
         model.adapter["query_bias"],
     ]
     variables = matrices + others

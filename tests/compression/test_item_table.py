@@ -75,6 +75,30 @@ def test_int4_scales_are_multiples_of_a_power_of_two_that_a_byte_holds(table: np
         assert np.array_equal(int4_item_scales(table, float(scales.max())), scales.astype(np.float16))
 
 
+def test_int4_scales_learn_and_are_stored_as_they_were_seen() -> None:
+    table = TrainableTable(np.random.default_rng(3).normal(size=(40, 8)), "int4")
+    table.start_quantization()
+    best = table.seen().numpy()
+    table.widening.assign_add(tf.fill(table.widening.shape, 0.7))  # twice too wide
+
+    def error() -> tf.Tensor:
+        return tf.reduce_sum(tf.square(table.seen() - table.values))
+
+    far = error()
+    for _ in range(200):
+        with tf.GradientTape() as tape:
+            loss = error()
+        table.widening.assign_sub(0.02 * tf.sign(tape.gradient(loss, table.widening)))
+    least = np.square(best - table.values.numpy()).sum()
+    assert far > 2.0 * least
+    assert error() < 1.3 * least
+    stored = table.frozen()
+    np.testing.assert_allclose(stored.values(), table.seen(), rtol=1e-6)
+    assert stored.row_scales is not None
+    step = scale_step(float(stored.row_scales.max()))
+    assert np.array_equal(stored.row_scales / step, np.rint(stored.row_scales / step))
+
+
 @given(table=tables, storage=st.sampled_from(STORAGES))
 def test_what_is_stored_is_near_and_what_is_stored_again_is_the_same(table: np.ndarray, storage: str) -> None:
     stored = store(table, storage)
