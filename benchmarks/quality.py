@@ -177,8 +177,7 @@ def artifact_of(
     spec = spec_of(device, sequences, LENGTH)
     recipe = parse_recipe(device.recipe)
     model = new_student(spec, labels, seed, recipe)
-    aware_of = recipe if recipe.aware else None
-    distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n), aware_of)
+    distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n))
     model = compressed(model, recipe)
     successors = Successors.of(teacher.transitions, device.successors, 0.0)
     model.successors = successors.heeded(heed_of(next_item_scores(model), successors.log_shares, sequences))
@@ -211,7 +210,7 @@ def agreement(path: Path, device: Device, sequences: Sequences, teacher: NextIte
     """
     evaluator, spec = LiteRtEvaluator(path), spec_of(device, sequences, LENGTH)
     before = sequences.without_last(TEST_HELD_OUT)
-    people = np.random.default_rng(SEED_OF_INTERVALS).choice(len(sequences), ASKED, replace=False)
+    people = np.random.default_rng(SEED_OF_INTERVALS).permutation(len(sequences))[:ASKED]
     discount = 1.0 / np.log2(np.arange(2, CUTOFF + 2))
     expected = best = 0.0
     for some in np.array_split(people, max(len(people) // BATCH, 1)):

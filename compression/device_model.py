@@ -257,16 +257,12 @@ class DeviceModel(tf.Module):
         )
         return query, base, (copied - base) * present
 
-    def queries_at(
-        self, items: tf.Tensor, events: tf.Tensor, context: tf.Tensor, drop: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def queries_at(self, items: tf.Tensor, events: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         """What a model with blocks asks for at every place, float32 [B, L, width]; inputs as for `encode`.
 
         Counts and ages are those of the moment of asking, which is another at every place: tokens do not hold them.
         """
         seen = tf.cast(items > 0, tf.float32)
-        if drop is not None:
-            seen *= 1.0 - tf.cast(drop, tf.float32)
         places, _ = self.token_encoder([self.table.rows(items), tf.one_hot(events, EVENT_SIZE), seen])
         length = tf.shape(items)[1]
         flat = self.query_encoder(tf.reshape(places, (-1, self.spec.encoder_width)))

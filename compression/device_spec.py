@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from contracts.bundle import ContextField
 from contracts.errors import ConfigError
+from contracts.project import DEVICE_HEADS
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class DeviceModelSpec:
     history_length: int = 256  # L
     candidates: int = 100  # K
     width: int = 64  # of item vectors and queries
-    heads: int = 4
+    heads: int = DEVICE_HEADS
     blocks: int = 0  # of self-attention over the history, where order counts; 0 pools it
     hidden: int = 0  # width within the blocks (Lan et al. 2020, arXiv:1909.11942, section 3.1); 0 for that of vectors
     feed: int = 4  # the blocks' feed-forward layers are this times as wide as the blocks

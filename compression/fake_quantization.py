@@ -5,7 +5,7 @@ here weights are rounded forwards, by the very function that rounds what is stor
 (Bengio, Leonard and Courville 2013, arXiv:1308.3432). Pruned weights stay 0, and weights of one cluster stay equal.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,6 @@ class FakeQuantizedDense(tf_keras.layers.Dense):
     """A Dense layer that sees its weights as they will be stored."""
 
     storage: Storage = "int8"
-    begun: Callable[[], tf.Tensor]  # bool []: whether it does already; a variable itself would count as a weight
 
     def hold(self, clustered: bool) -> None:
         """Keep the zeros that there are, and where it is clustered which weights are equal."""
@@ -51,30 +50,24 @@ class FakeQuantizedDense(tf_keras.layers.Dense):
         return tf.gather(tf.math.unsorted_segment_mean(kernel, self.cluster, self.clusters), self.cluster)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        held = self.held()
-        kernel = tf.cond(self.begun(), lambda: straight_through(held, self.storage), lambda: held)
-        outputs = tf.matmul(inputs, kernel)
+        outputs = tf.matmul(inputs, straight_through(self.held(), self.storage))
         return self.activation(outputs + self.bias if self.use_bias else outputs)
 
 
 @contextmanager
-def fake_quantized(model: "DeviceModel", recipe: Recipe) -> Iterator[tf.Variable]:
+def fake_quantized(model: "DeviceModel", recipe: Recipe) -> Iterator[None]:
     """Let a model's dense layers see their weights as a recipe stores them while the block trains them.
 
     Args:
         model: pruned and clustered as the recipe says; its layers are plain again after the block.
         recipe: whose storage of dense weights is seen.
-
-    Yields:
-        bool []: true; as long as it is set to false, the layers see their weights as they are.
     """
-    begun = tf.Variable(True, trainable=False, name="fake_quantization_begun")
 
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         if type(layer) is not tf_keras.layers.Dense:
             return layer
         wrapped = FakeQuantizedDense.from_config(layer.get_config())
-        wrapped.storage, wrapped.begun = recipe.dense, begun.read_value
+        wrapped.storage = recipe.dense
         wrapped.mask, wrapped.cluster = np.float32(1), None
         return wrapped
 
@@ -88,7 +81,7 @@ def fake_quantized(model: "DeviceModel", recipe: Recipe) -> Iterator[tf.Variable
         for layer in layers(seen):
             layer.hold(bool(recipe.clusters))
         setattr(model, name, seen)
-    yield begun
+    yield
     for name, encoder in plain.items():
         seen = getattr(model, name)
         encoder.set_weights(seen.get_weights())

@@ -6,8 +6,8 @@ is stored; what the artifacts then differ in is arithmetic only.
 
 An int8 table has one scale for all. With int4's fifteen levels each item has its own: of the scales that would do, the
 one that leaves the smallest squared error, which training then moves on (learned step sizes, Esser et al. 2020,
-arXiv:1902.08153). Items' scales are multiples of one power of two, up to 127 of it, so that a
-byte holds one; as float16, which is how they are written elsewhere, they are the same numbers.
+arXiv:1902.08153). Items' scales are multiples of one power of two, up to 127 of it, so that a byte holds one; as
+float16, which is how they are written elsewhere, they are the same numbers.
 """
 
 from typing import Literal, NamedTuple

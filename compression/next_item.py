@@ -5,9 +5,7 @@ the whole catalogue.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from math import ceil
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +14,6 @@ import torch
 
 from compression.catalogue_softmax import soft_cross_entropy
 from compression.device_model import DeviceModel, DeviceModelSpec
-from compression.fake_quantization import fake_quantized
 from compression.gelu import products_for_powers
 from compression.item_table import TrainableTable
 from compression.muon import Muon
@@ -44,7 +41,6 @@ class NextItemDistillation:
     rate: float = 2e-3  # of all else, by Adam
     soft: float = 0.9  # share of the teacher's word in the loss; the rest is what followed
     temperature: float = 1.0
-    hidden_tokens: float = 0.0  # share of the history's that the query may not see
     quantize_from: float = 0.5  # share of the steps after which the table is trained on its grid
     sparsity: float = 0.0  # of the encoders' dense weights at the end
 
@@ -112,7 +108,6 @@ def distil_next_item(
     recipe: NextItemDistillation,
     seed: int,
     progress: Callable[[int, int], None],
-    aware_of: Recipe | None = None,
 ) -> list[float]:
     """Train a device model with blocks in place, quantizing its table on the way.
 
@@ -121,9 +116,8 @@ def distil_next_item(
         sequences: to learn from.
         labels: of every event of these.
         recipe: how long, how fast, and whose word counts.
-        seed: of windows and hidden tokens.
+        seed: of windows.
         progress: called with epochs done and all epochs.
-        aware_of: how dense layers' weights will be stored; they are seen so from where the table is. None: as they are.
 
     Returns:
         The mean loss of every epoch.
@@ -131,26 +125,17 @@ def distil_next_item(
     table = model.table
     if not isinstance(table, TrainableTable):
         raise TypeError("a frozen table cannot be trained: start from a TrainableTable")
-    tf.random.set_seed(seed)
     rng = np.random.default_rng(seed)
     length = model.spec.history_length
     steps = recipe.epochs * sum(1 for _ in batches(sequences, length, recipe.positions, 1, rng))
-    number, quantize_at, found = 0, ceil(recipe.quantize_from * steps), []
-    with (
-        fake_quantized(model, aware_of) if aware_of else nullcontext() as stored,
-        pruning(model, recipe.sparsity, steps) as prune,
-    ):
-        if stored is not None:
-            stored.assign(False)
+    number, found = 0, []
+    with pruning(model, recipe.sparsity, steps) as prune:
         step = _step(model, recipe)
         for epoch in range(recipe.epochs):
             losses = []
             for batch in batches(sequences, length, recipe.positions, 1, rng):
-                if number == quantize_at:
-                    if not table.is_quantized:
-                        table.start_quantization()
-                    if stored is not None:
-                        stored.assign(True)
+                if number >= recipe.quantize_from * steps and not table.is_quantized:
+                    table.start_quantization()
                 slowed = tf.constant(cosine(min(number, steps), steps), tf.float32)
                 losses.append(step(*_aligned(batch, labels, recipe, model), slowed))
                 prune(number)
@@ -221,8 +206,7 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
         inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor, slowed: tf.Tensor
     ) -> tf.Tensor:
         with tf.GradientTape() as tape, products_for_powers():
-            hide = tf.random.uniform(tf.shape(inputs["items"])) < recipe.hidden_tokens
-            queries = model.queries_at(**inputs, drop=hide)
+            queries = model.queries_at(**inputs)
             asked = tf.gather(tf.reshape(queries, (-1, model.spec.width)), known)
             loss = soft_cross_entropy(asked, model.table.seen(), wanted, share)
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]

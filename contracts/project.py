@@ -17,6 +17,7 @@ from contracts.summary import TYPE_SHARE
 
 COMPLETEJOURNEY = "completejourney"
 FILENAME = "pocketrec.toml"
+DEVICE_HEADS = 4  # of the device model's attention, which share its widths evenly
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,7 +171,7 @@ class Model(Section, frozen=True):
     candidates: Annotated[
         int, Meta(ge=10, le=1000, description="K: items that `recommend` returns, for the app to filter")
     ] = 100
-    width: Annotated[int, Meta(ge=8, le=512, description="of the item vectors")] = 64
+    width: Annotated[int, Meta(ge=8, le=512, multiple_of=DEVICE_HEADS, description="of the item vectors")] = 64
     task: Annotated[
         Literal["next_basket", "next_item"],
         Meta(description="next_basket: people buy again; next_item: they seldom do, and order is what counts"),
@@ -186,7 +187,13 @@ class NextItem(Section, frozen=True):
     dropout: Annotated[float, Meta(ge=0, lt=1, description="share of activations left out while training")] = 0.3
     blocks: Annotated[int, Meta(ge=1, le=8, description="of self-attention, of the device model")] = 2
     hidden: Annotated[
-        int, Meta(ge=0, le=512, description="width within the device model's blocks; 0: that of the item vectors")
+        int,
+        Meta(
+            ge=0,
+            le=512,
+            multiple_of=DEVICE_HEADS,
+            description="width within the device model's blocks; 0: that of the item vectors",
+        ),
     ] = 0
     feed: Annotated[
         int,

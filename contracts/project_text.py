@@ -102,7 +102,8 @@ def allowed(type: inspect.Type) -> str:
         case inspect.IntType() | inspect.FloatType():
             word = "an integer" if isinstance(type, inspect.IntType) else "a number"
             bounds = (("from", type.ge), ("above", type.gt), ("to", type.le), ("below", type.lt))
-            return " ".join([word, *(f"{side} {bound:.12g}" for side, bound in bounds if bound is not None)])
+            range = " ".join([word, *(f"{side} {bound:.12g}" for side, bound in bounds if bound is not None)])
+            return range if type.multiple_of is None else f"{range}, a multiple of {type.multiple_of:.12g}"
         case inspect.BoolType():
             return "true or false"
         case inspect.StrType():

@@ -89,13 +89,13 @@ def _tables(table: "StoredTable") -> "Form":
     from export.tflite_constants import of_item_scales, of_table
 
     codes = table.codes if table.codes.dtype == np.int8 else table.codes.astype(np.float32)
-    scales = None if table.row_scales is None else table.row_scales.astype(np.float32)
+    scales = table.row_scales
 
     def form(values: np.ndarray, is_kernel: bool) -> "Constant | None":
         if values.dtype == codes.dtype and np.array_equal(values, codes):
             return of_table(table)
-        if scales is not None and table.row_scales is not None and np.array_equal(values, scales):
-            return of_item_scales(table.row_scales)
+        if scales is not None and np.array_equal(values, scales.astype(np.float32)):
+            return of_item_scales(scales)
         return None
 
     return form

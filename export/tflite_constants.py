@@ -38,12 +38,9 @@ def of_table(table: "StoredTable") -> Constant:
 
 
 def of_item_scales(scales: np.ndarray) -> Constant:
-    """Scales of an int4 table's items, float16: a byte each, where they are multiples of one step as they should be."""
+    """Scales of an int4 table's items, float16 [items + 1], multiples of one step: a byte each."""
     step = np.float32(scale_step(float(scales.max())))
-    codes = np.rint(scales.astype(np.float32) / step)
-    if not np.array_equal(codes * step, scales.astype(np.float32)):
-        return of_floats(scales, "float16")
-    return Constant(TensorType.INT8, _bytes(codes.astype(np.int8)), np.full(1, step))
+    return Constant(TensorType.INT8, _bytes((scales.astype(np.float32) / step).astype(np.int8)), np.full(1, step))
 
 
 def of_kernel(kernel: np.ndarray, storage: "Storage") -> Constant:

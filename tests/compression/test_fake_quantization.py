@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from compression.dense_weights import rounded
 from compression.device_model import DeviceModel
-from compression.fake_quantization import fake_quantized, straight_through
+from compression.fake_quantization import straight_through
 from compression.fine_tuning import fine_tune
 from compression.grid import LEVELS, SMALLEST_KERNEL
-from compression.item_table import TrainableTable
 from compression.next_item import NextItemDistillation, distil_next_item, inputs_of
 from compression.passes import compressed
 from compression.recipe import Recipe
@@ -99,29 +98,6 @@ def test_a_training_moves_clusters_and_stores_what_it_saw(distilled) -> None:
     assert np.array_equal(after == 0, before == 0)
     for value in np.unique(before):
         assert len(np.unique(after[before == value])) == 1
-
-
-def test_weights_are_seen_as_they_are_until_it_begins(distilled) -> None:
-    recipe, before = Recipe(aware=True, dense="int4", table="int4"), answers(distilled)
-    model = distilled.copied(recipe)
-    with fake_quantized(model, recipe) as begun:
-        begun.assign(False)
-        assert_same(answers(model), before)
-        begun.assign(True)
-        stored = answers(model)
-        assert np.abs(stored[0] - before[0]).max() > 0.01
-    assert_same(answers(model), before)
-
-
-@pytest.mark.parametrize("begin", [0.0, 0.5])
-def test_a_distillation_ends_with_what_it_saw(distilled, begin: float) -> None:
-    recipe = Recipe(aware=True, dense="int4", table="int4")
-    model, seen = distilled.copied(recipe), []
-    model.table = TrainableTable(distilled.table.values.numpy(), "int4")
-    log, labels = anything()
-    short = NextItemDistillation(epochs=2, positions=64, quantize_from=begin)
-    distil_next_item(model, log, labels, short, 0, lambda *_: seen.append(answers(model)), recipe)
-    assert_same(answers(compressed(model, recipe)), seen[-1])
 
 
 @given(seed=st.integers(0, 1000), storage=st.sampled_from(sorted(LEVELS)))

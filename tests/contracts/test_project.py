@@ -138,6 +138,7 @@ def test_numbers_out_of_range_are_refused_with_the_range(path: tuple[str, ...], 
     [
         ("seed 7", "no valid TOML"),
         ("model = 3", "[model] = 3: allowed is a table"),
+        ("[next_item]\nhidden = 50", "[next_item] hidden = 50: allowed is an integer from 0 to 512, a multiple of 4"),
         ('[data]\ntime_unit = "minutes"', 'allowed is one of "auto", "ms", "ns", "s", "us"'),
         ('[data]\ntypes = { buy = "purchas" }', '"purchase"'),
         ("[clean]\nminimum_price = 2.0\nmaximum_price = 1.0", "minimum_price = 2.0 is above maximum_price = 1.0"),

@@ -86,8 +86,6 @@ def test_scales_are_stored_as_they_are(step: int, codes: np.ndarray) -> None:
     scales = (codes * 2.0**step).astype(np.float16)
     stored = of_item_scales(scales)
     assert np.array_equal(stored.data.view(np.int8) * stored.scales, scales.astype(np.float32))
-    uneven = np.append(scales, np.float16(scales.max() * (1.0 + 2.0**-9)))
-    assert of_item_scales(uneven).type == schema.TensorType.FLOAT16
 
 
 @pytest.mark.parametrize("dense", STORAGES)
