@@ -1,7 +1,8 @@
 """Distillation of a device model with blocks: at every place of every history, towards what the teacher says follows.
 
 Soft labels as in Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), over the teacher's best items; the softmax runs over
-the whole catalogue.
+the whole catalogue but for what the person took before. The device model's copy head answers for that, or the app does
+not wish to see it, so that a query need not both find what is like the history and shun the history itself.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from training.sequence.windows import WindowBatch, batches
 GRADIENT_NORM = 1.0
 VECTOR_DEVIATION = 0.2  # of the initial table's entries
 NEGLIGIBLE = 1e-5  # of the strongest direction of the teacher's vectors: below it is rounding
+NO_SHARE = 1e-9  # of a teacher all of whose best items were taken before
 POPULARITY = 5.0  # what the query multiplies popularity with, so that its column is as small as the others
 
 
@@ -137,7 +139,7 @@ def distil_next_item(
                 if number >= recipe.quantize_from * steps and not table.is_quantized:
                     table.start_quantization()
                 slowed = tf.constant(cosine(min(number, steps), steps), tf.float32)
-                losses.append(step(*_aligned(batch, labels, recipe, model), slowed))
+                losses.append(step(*_aligned(batch, sequences, labels, recipe, model), slowed))
                 prune(number)
                 number += 1
             found.append(float(np.mean(losses)))
@@ -147,14 +149,18 @@ def distil_next_item(
 
 
 def _aligned(
-    batch: WindowBatch, labels: NextItemLabels, recipe: NextItemDistillation, model: DeviceModel
-) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
+    batch: WindowBatch,
+    sequences: Sequences,
+    labels: NextItemLabels,
+    recipe: NextItemDistillation,
+    model: DeviceModel,
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """A batch as the phone holds it, padding first, with what its known places should say, in order.
 
     Returns:
         the model's inputs [B, T]; which of the B x T places are known, int32 [N], N the most that a batch may have and
         the first place where there are fewer; the items that each should say, what followed last, int32 [N, K + 1];
-        and their shares, float32 [N, K + 1], 0 where there are fewer.
+        their shares, float32 [N, K + 1], 0 where there are fewer; and what was taken before, bool [N, items + 1].
     """
     length = batch.items.shape[1]
     place = np.arange(length) - (length - batch.size)[:, None]  # negative before the first item
@@ -163,16 +169,20 @@ def _aligned(
     known = place >= 0
     event = np.take_along_axis(batch.event, at, 1)[known]
     targets = np.take_along_axis(batch.targets[..., 0], at, 1)[known]
-    share = np.exp(labels.log_share[event].astype(np.float32) / recipe.temperature)
-    share *= recipe.soft / share.sum(1, keepdims=True)
-    followed = np.full((len(event), 1), 1.0 - recipe.soft, np.float32)
+    taken = sequences.taken_before(event)
+    wanted = np.concatenate([labels.items[event], targets[:, None]], 1)
+    shares = np.ones(wanted.shape, np.float32)
+    shares[:, :-1] = np.exp(labels.log_share[event].astype(np.float32) / recipe.temperature)
+    shares[np.take_along_axis(taken, wanted, 1)] = 0.0
+    shares[:, :-1] *= recipe.soft / np.maximum(shares[:, :-1].sum(1, keepdims=True), NO_SHARE)
+    shares[:, -1] *= 1.0 - recipe.soft
     most = max(recipe.positions, model.spec.history_length)
-    wanted, shares = np.concatenate([labels.items[event], targets[:, None]], 1), np.concatenate([share, followed], 1)
     return (
         {name: value for name, value in inputs_of(items, model.spec).items() if name not in ("counts", "ages")},
         _padded(np.flatnonzero(known.ravel()).astype(np.int32), most),
         _padded(wanted.astype(np.int32), most),
         _padded(shares, most),
+        _padded(taken, most),
     )
 
 
@@ -199,16 +209,21 @@ def _step(model: DeviceModel, recipe: NextItemDistillation) -> Callable[..., tf.
 
     history, flat = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
     inputs_spec = dict.fromkeys(("items", "events", "context"), history)
-    share_spec, rate_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)
+    share_spec, taken_spec = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None, None), tf.bool)
 
-    @tf.function(input_signature=(inputs_spec, flat, history, share_spec, rate_spec))
+    @tf.function(input_signature=(inputs_spec, flat, history, share_spec, taken_spec, tf.TensorSpec((), tf.float32)))
     def step(
-        inputs: dict[str, tf.Tensor], known: tf.Tensor, wanted: tf.Tensor, share: tf.Tensor, slowed: tf.Tensor
+        inputs: dict[str, tf.Tensor],
+        known: tf.Tensor,
+        wanted: tf.Tensor,
+        share: tf.Tensor,
+        taken: tf.Tensor,
+        slowed: tf.Tensor,
     ) -> tf.Tensor:
         with tf.GradientTape() as tape, products_for_powers():
             queries = model.queries_at(**inputs)
             asked = tf.gather(tf.reshape(queries, (-1, model.spec.width)), known)
-            loss = soft_cross_entropy(asked, model.table.seen(), wanted, share)
+            loss = soft_cross_entropy(asked, model.table.seen(), wanted, share, taken)
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
         clipped, _ = tf.clip_by_global_norm(gradients, GRADIENT_NORM)
         of = {variable.ref(): gradient for gradient, variable in zip(clipped, variables, strict=True)}

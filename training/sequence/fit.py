@@ -148,7 +148,7 @@ def _fit(
             positions = int(batch.size.sum())
             drawn = sampler.draw(positions, rng) if sampler else None  # by every process alike, for the whole batch
             part, weight = batch.part(machine.rank, machine.processes)
-            loss = weight * batch_loss(model, part, recipe.future, drawn, machine.mixed_precision)
+            loss = weight * batch_loss(model, part, sequences, recipe.future, drawn, machine.mixed_precision)
             model.zero_grad()
             loss.backward()
             if machine.processes > 1:

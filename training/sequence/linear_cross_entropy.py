@@ -22,6 +22,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         targets: torch.Tensor,
         share: torch.Tensor,
         correction: torch.Tensor | None,
+        taken: torch.Tensor | None,
     ) -> torch.Tensor:
         count = len(hidden)
         to_hidden, to_table, to_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
@@ -34,7 +35,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             own = scores.gather(1, wanted)
             total -= (own * weight).sum()
             if correction is not None:
-                scores.sub_(correction).scatter_(1, wanted, own)
+                scores.sub_(correction)
+            if taken is not None:
+                scores.masked_fill_(taken[rows], -torch.inf)
+            scores.scatter_(1, wanted, own)
             highest = scores.amax(1, keepdim=True)
             mass = scores.sub_(highest).exp_().sum(1, keepdim=True)
             total += (mass.log() + highest).sum()
@@ -49,7 +53,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = gradients
         to_hidden, to_table, to_bias = ctx.saved_tensors
-        return to_hidden * gradient, to_table * gradient, to_bias * gradient, None, None, None
+        return to_hidden * gradient, to_table * gradient, to_bias * gradient, None, None, None, None
 
 
 def linear_cross_entropy(
@@ -59,10 +63,12 @@ def linear_cross_entropy(
     targets: torch.Tensor,
     share: torch.Tensor,
     correction: torch.Tensor | None = None,
+    taken: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean over positions of -sum share * log softmax(hidden @ table.T + bias)[targets].
 
-    With a correction, a position's softmax has the scores of all but its own targets lowered by it.
+    With a correction, a position's softmax has the scores of all but its own targets lowered by it. Taken items compete
+    with nothing unless they are its targets.
 
     Args:
         hidden: float [N, width].
@@ -71,8 +77,9 @@ def linear_cross_entropy(
         targets: int64 [N, F].
         share: float [N, F], each row sums to 1.
         correction: float [items + 1], infinite for an item that competes with nothing; none without.
+        taken: bool [N, items + 1]; none without.
 
     Returns:
         A scalar; differentiable once, by hidden, table and bias.
     """
-    return _LinearCrossEntropy.apply(hidden, table, bias, targets, share, correction)
+    return _LinearCrossEntropy.apply(hidden, table, bias, targets, share, correction, taken)

@@ -1,4 +1,7 @@
-"""Loss of a batch of windows: among the whole catalogue, or, where that is large, among items drawn for the batch.
+"""Loss of a batch of windows: among all that a person has not taken, or, in a large catalogue, among items drawn.
+
+What was taken before is never asked for again. A softmax that holds it spends the model on shunning the history, beside
+which what follows lies (docs/decisions.md has what that costs).
 
 The score of a drawn item is lowered by the logarithm of its chance of being drawn, so that the sum over the drawn
 estimates the sum over all (Bengio and Senecal 2008). Draws know nothing of the batch: its targets stand together in
@@ -42,6 +45,7 @@ class Sampler:
 def batch_loss(
     model: NextItemTransformer,
     batch: WindowBatch,
+    sequences: Sequences,
     future: tuple[float, ...],
     drawn: Candidates | None = None,
     mixed_precision: bool = False,
@@ -51,8 +55,9 @@ def batch_loss(
     Args:
         model: whose hidden states are compared with its table.
         batch: of windows with at least one position.
+        sequences: from which the windows are cut.
         future: weights of the next item, the one after it, ...
-        drawn: what targets are compared with; the whole catalogue without.
+        drawn: what targets are compared with, but for what was taken; the whole catalogue without.
         mixed_precision: bfloat16 in the model's matrix products; the loss is always of float32.
     """
     device = model.bias.device
@@ -65,7 +70,8 @@ def batch_loss(
     share = torch.tensor(future, device=device) * (targets > 0)
     share = share / share.sum(1, keepdim=True)
     if drawn is None:
-        return linear_cross_entropy(hidden, model.table.weight, model.bias, targets, share)
+        taken = torch.from_numpy(sequences.taken_before(batch.event[known])).to(device)
+        return linear_cross_entropy(hidden, model.table.weight, model.bias, targets, share, None, taken)
     present = np.where(found > 0, found, found[:, :1])  # beyond the end of a sequence the share is 0, whatever the item
     items = np.union1d(drawn.items, present)
     correction = np.full(len(items), np.inf, np.float32)  # a target that nobody drew is compared with nobody else's
@@ -78,4 +84,5 @@ def batch_loss(
         torch.from_numpy(np.searchsorted(items, present)).to(device),
         share,
         torch.from_numpy(correction).to(device),
+        torch.from_numpy(sequences.taken_before(batch.event[known], items)).to(device),
     )

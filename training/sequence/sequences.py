@@ -49,6 +49,28 @@ class Sequences:
         place = event[:, None] - length + 1 + np.arange(length)
         return np.where(place >= start[:, None], self.item[np.maximum(place, 0)], 0).astype(np.int32)
 
+    def taken_before(self, event: NDArray[np.int64], items: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+        """bool [n, C]: whether each event's person had taken items by then, the event's own among them; padding counts.
+
+        Args:
+            event: int64 [n], numbers of events.
+            items: int64 [C]; the whole catalogue, padding first, by default.
+        """
+        person = np.searchsorted(self.start, event, side="right") - 1
+        order = np.argsort(person, kind="stable")
+        people, begin = np.unique(person[order], return_index=True)
+        first = np.full(self.items + 1, len(self.item))  # event with which the person at hand took each item
+        first[0] = 0
+        taken = np.empty((len(event), len(first) if items is None else len(items)), np.bool_)
+        for number, rows in zip(people, np.split(order, begin[1:]), strict=True):
+            own = np.arange(self.start[number], self.start[number + 1])[
+                ::-1
+            ]  # of an item taken twice the earlier stays
+            first[self.item[own]] = own
+            taken[rows] = (first if items is None else first[items]) <= event[rows, None]
+            first[self.item[own]] = len(self.item)
+        return taken
+
     def last(self, length: int) -> NDArray[np.int32]:
         """int32 [people, length]: the most recent items, the latest last, padding 0 before them."""
         place = self.start[1:, None] - length + np.arange(length)

@@ -23,7 +23,7 @@ class NextItemLabels:
     """After each of n events, and the vectors that the teacher's hidden states are compared with."""
 
     items: NDArray[np.int32]  # [n, K] the teacher's best, best first
-    log_share: NDArray[np.float16]  # [n, K] their log probabilities among the whole catalogue
+    log_share: NDArray[np.float16]  # [n, K] their log probabilities among all not yet taken; -inf where fewer are left
     vectors: NDArray[np.float32]  # [items + 1, width]
     bias: NDArray[np.float32]  # [items + 1]
 
@@ -72,9 +72,11 @@ def make_next_item_labels(
                 said = slice(place, place + len(state))
                 if others is not None:
                     scores += teacher.heed * others.log_shares(np.arange(said.start, said.stop)).to(device)
-                scores[:, 0] = -torch.inf
+                taken = torch.from_numpy(sequences.taken_before(np.arange(said.start, said.stop)))
+                scores.masked_fill_(taken.to(device), -torch.inf)
                 best = scores.log_softmax(1).topk(most)
-                items[said], log_share[said] = best.indices.cpu().numpy(), best.values.cpu().numpy()
+                values = best.values.nan_to_num(nan=-torch.inf, neginf=-torch.inf)  # nothing is left to take
+                items[said], log_share[said] = best.indices.cpu().numpy(), values.cpu().numpy()
                 place = said.stop
         if progress:
             progress(min(done + BATCH, len(windows)), len(windows))

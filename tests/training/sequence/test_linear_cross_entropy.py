@@ -9,7 +9,9 @@ cases = settings(max_examples=25, deadline=None)
 sizes = given(st.integers(1, 40), st.integers(1, 3), st.integers(2, 30), st.integers(0, 999))
 
 
-def held_to_automatic_differentiation(rows: int, future: int, items: int, seed: int, corrected: bool) -> None:
+def held_to_automatic_differentiation(
+    rows: int, future: int, items: int, seed: int, corrected: bool, taking: bool
+) -> None:
     """Value and gradients are those of the formula, written down plainly."""
     generator = torch.Generator().manual_seed(seed)
     parts = [
@@ -21,12 +23,14 @@ def held_to_automatic_differentiation(rows: int, future: int, items: int, seed: 
     if corrected:
         correction = torch.randn(items, generator=generator, dtype=torch.float64)
         correction[torch.rand(items, generator=generator) < 0.3] = torch.inf  # which compete with nothing
+    taken = torch.rand(rows, items, generator=generator) < (0.4 if taking else 0.0)
     ours, plain = ([part.clone().requires_grad_() for part in parts] for _ in range(2))
-    loss = linear_cross_entropy(*ours, targets, share, correction if corrected else None)
+    loss = linear_cross_entropy(*ours, targets, share, correction if corrected else None, taken if taking else None)
     hidden, table, bias = plain
     scores = hidden @ table.T + bias
     own = torch.zeros(rows, items, dtype=torch.bool).scatter_(1, targets, True)
-    log_softmax = scores - torch.where(own, scores, scores - correction).logsumexp(1, keepdim=True)
+    others = (scores - correction).masked_fill(taken, -torch.inf)
+    log_softmax = scores - torch.where(own, scores, others).logsumexp(1, keepdim=True)
     expected = -(log_softmax.gather(1, targets) * share).sum(1).mean()
     torch.testing.assert_close(loss, expected)
     (3.0 * loss).backward()
@@ -38,13 +42,19 @@ def held_to_automatic_differentiation(rows: int, future: int, items: int, seed: 
 @cases
 @sizes
 def test_value_and_gradients_are_those_of_automatic_differentiation(rows: int, future: int, items: int, seed: int):
-    held_to_automatic_differentiation(rows, future, items, seed, corrected=False)
+    held_to_automatic_differentiation(rows, future, items, seed, corrected=False, taking=False)
 
 
 @cases
 @sizes
 def test_a_correction_lowers_all_but_a_positions_own_targets(rows: int, future: int, items: int, seed: int):
-    held_to_automatic_differentiation(rows, future, items, seed, corrected=True)
+    held_to_automatic_differentiation(rows, future, items, seed, corrected=True, taking=False)
+
+
+@cases
+@sizes
+def test_what_was_taken_competes_with_nothing(rows: int, future: int, items: int, seed: int):
+    held_to_automatic_differentiation(rows, future, items, seed, corrected=bool(seed % 2), taking=True)
 
 
 def test_blocks_are_joined(monkeypatch):

@@ -25,6 +25,10 @@ class World:
     def batch(self, positions: int, future: int = 1) -> WindowBatch:
         return next(batches(self.sequences, SHAPE.length, positions, future, np.random.default_rng(0)))
 
+    def taken(self, event: int) -> set[int]:
+        person = int(np.searchsorted(self.sequences.start, event, side="right")) - 1
+        return set(self.sequences.item[self.sequences.start[person] : event + 1].tolist())
+
 
 def make_world(seed: int) -> World:
     rng = np.random.default_rng(seed)
@@ -48,7 +52,7 @@ def test_with_every_item_drawn_the_loss_is_the_full_one():
     losses = []
     for candidates in (None, drawn):
         world.model.zero_grad()
-        loss = batch_loss(world.model, batch, future, candidates)
+        loss = batch_loss(world.model, batch, world.sequences, future, candidates)
         loss.backward()
         losses.append([loss.detach(), *(parameter.grad for parameter in world.model.parameters())])
     for full, sampled in zip(*losses, strict=True):
@@ -72,12 +76,13 @@ def test_drawn_items_count_by_their_chance_and_targets_once(seed: int, ahead: in
                 for item, weight in zip(batch.targets[row, place].tolist(), future, strict=True):
                     if item:
                         wanted[item] = wanted.get(item, 0.0) + weight
+                taken = world.taken(batch.event[row, place])
                 total = sum(scores[item].exp() for item in wanted)
-                total += sum(scores[item].exp() / chance[item] for item in chance if item not in wanted)
+                total += sum(scores[item].exp() / chance[item] for item in chance if item not in {*wanted, *taken})
                 for item, weight in wanted.items():
                     found.append(float(weight / sum(wanted.values()) * (total.log() - scores[item])))
     expected = sum(found) / batch.size.sum()
-    assert batch_loss(world.model, batch, future, drawn).item() == pytest.approx(expected, rel=1e-4)
+    assert batch_loss(world.model, batch, world.sequences, future, drawn).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_sum_over_a_sample_is_the_whole_one_on_average():
@@ -86,10 +91,10 @@ def test_the_sum_over_a_sample_is_the_whole_one_on_average():
     assert batch.size.tolist() == [1]  # else the mean of logarithms hides the sums
     sampler, losses = Sampler.of(world.sequences, 4), []
     with torch.no_grad():
-        full = float(batch_loss(world.model, batch, (1.0,)))
+        full = float(batch_loss(world.model, batch, world.sequences, (1.0,)))
         for seed in range(2_000):
             drawn = sampler.draw(3, np.random.default_rng(seed))
-            losses.append(float(batch_loss(world.model, batch, (1.0,), drawn)))
+            losses.append(float(batch_loss(world.model, batch, world.sequences, (1.0,), drawn)))
     assert np.std(np.exp(losses)) > 0.1 * np.exp(full)  # else there was no chance in it
     assert np.mean(np.exp(losses)) == pytest.approx(np.exp(full), rel=0.06)
 
@@ -113,14 +118,14 @@ def test_parts_add_up_to_the_batch(processes: int, uniform: int | None):
     assert len(set(batch.size.tolist())) > 1  # of unequal weight
     drawn = Sampler.of(world.sequences, uniform).draw(9, rng) if uniform else None
     world.model.zero_grad()
-    whole = batch_loss(world.model, batch, (1.0,), drawn)
+    whole = batch_loss(world.model, batch, world.sequences, (1.0,), drawn)
     whole.backward()
     gradients = [parameter.grad.clone() for parameter in world.model.parameters()]
     world.model.zero_grad()
     total = 0.0
     for rank in range(processes):
         part, weight = batch.part(rank, processes)
-        loss = weight * batch_loss(world.model, part, (1.0,), drawn)
+        loss = weight * batch_loss(world.model, part, world.sequences, (1.0,), drawn)
         loss.backward()
         total += loss.item()
     assert total == pytest.approx(whole.item(), rel=1e-5)

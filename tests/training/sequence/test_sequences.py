@@ -49,3 +49,16 @@ def test_people_with_too_little_are_named():
 def test_an_empty_log_is_refused():
     with pytest.raises(DataError, match="no events"):
         sequences_of(np.array([]), np.array([]), np.array([]))
+
+
+@given(histories, st.data())
+def test_what_was_taken_before_an_event_is_what_its_person_had_by_then(people: list[list[int]], data: st.DataObject):
+    sequences = make(people)
+    events = [(person, place) for person, items in enumerate(people) for place in range(len(items))]
+    asked = data.draw(st.lists(st.sampled_from(events), min_size=1))
+    columns = np.array(data.draw(st.lists(st.integers(0, 9), unique=True)), np.int64)
+    number = np.array([sequences.start[person] + place for person, place in asked])
+    found = sequences.taken_before(number)
+    for row, (person, place) in zip(found, asked, strict=True):
+        assert set(np.flatnonzero(row)) == {0, *people[person][: place + 1]}
+    assert np.array_equal(sequences.taken_before(number, columns), found[:, columns])
