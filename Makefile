@@ -29,8 +29,10 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# The simulation occupies two processors by itself; all other files of tests are dealt out to a process each.
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest tests/simulation
+	$(BIN)/pytest --ignore tests/simulation --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from compression.device_spec import DeviceModelSpec
-from compression.next_item import NextItemDistillation, distil_next_item, inputs_of, new_student, next_item_scores
+from compression.next_item import NextItemDistillation, distil_next_item, inputs_of, new_student
 from compression.passes import compressed
 from compression.recipe import parse_recipe
 from compression.repeatable import train_repeatably
-from compression.successors import Successors
 from contracts.bundle import TFLITE, WISH, WISHES, ContextField, Estimate
 from export.artifacts import exporters
 from export.latency import measure_latency
@@ -66,7 +65,6 @@ class Device:
     blocks: int
     hidden: int  # width of the blocks
     feed: int  # the feed-forward layers are this times as wide
-    successors: int  # of each item
     epochs: int
     recipe: str
     most_bytes: int
@@ -74,8 +72,8 @@ class Device:
 
 
 DEVICES = {
-    "small": Device(64, 2, 96, 1, 3, 24, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
-    "tiny": Device(32, 2, 48, 1, 1, 30, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
+    "small": Device(64, 2, 104, 1, 24, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
+    "tiny": Device(32, 2, 56, 1, 30, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
 }
 
 
@@ -179,8 +177,6 @@ def artifact_of(
     model = new_student(spec, labels, seed, recipe)
     distil_next_item(model, learned, labels, distil, seed, lambda done, _: bar.update(done - bar.n))
     model = compressed(model, recipe)
-    successors = Successors.of(teacher.transitions, device.successors, 0.0)
-    model.successors = successors.heeded(heed_of(next_item_scores(model), successors.log_shares, sequences))
     for length, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         model.spec = replace(spec, history_length=length)

@@ -88,7 +88,7 @@ def compress_next_item(
 def _successors(
     model: DeviceModel, prepared: Prepared, train_folder: Path, settings: CompressSettings, segments: Segments
 ) -> Successors | None:
-    """What the teacher counted, as far as it is kept, heeded as the validation weeks say."""
+    """What the teacher counted, as far as it is kept, heeded as the validation weeks say; none where not at all."""
     if not settings.successors:
         return None
     transitions = load_next_item_teacher(train_folder, model.spec.items).transitions
@@ -98,7 +98,8 @@ def _successors(
     histories = histories_of(prepared, cases.baskets, settings.history_length, context)
     parts = scores_of(model, histories)
     choices = choices_of(cases, lambda rows: parts(rows)[0], lambda rows: successors.log_shares(histories.items[rows]))
-    return successors.heeded(best_heed(choices))
+    heed = best_heed(choices)
+    return successors.heeded(heed) if heed else None
 
 
 def warm_start_next_item(

@@ -201,7 +201,12 @@ class NextItem(Section, frozen=True):
     ] = 4
     epochs: Annotated[int, Meta(ge=1, le=10_000, description="passes over the log, of the device model")] = 30
     successors: Annotated[
-        int, Meta(ge=0, le=64, description="of each item, kept in the device model: what most often comes after it")
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="of each item, kept in the device model if validation heeds it: what most often comes after",
+        ),
     ] = 8
 
 

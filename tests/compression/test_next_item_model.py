@@ -1,8 +1,12 @@
 """From a finished next-item training to a device model, and on to the next one."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from compression import next_item_model as module
 from compression.checkpoint import load_device_model, load_saved_spec
 from compression.compress import CompressSettings, load_distilled
 from compression.next_item import NextItemDistillation
@@ -57,6 +61,17 @@ def test_the_model_is_kept_as_it_was_before_it_was_stored(compressed):
     assert np.array_equal(distilled.table.frozen().values(), stored.table.frozen().values())
     pairs = zip(distilled.token_encoder.get_weights(), stored.token_encoder.get_weights(), strict=True)
     assert not all(np.array_equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("heed", [0.0, 0.5])
+def test_successors_take_no_bytes_where_nothing_is_made_of_them(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heed: float
+):
+    monkeypatch.setattr(module, "best_heed", lambda choices: heed)
+    brief = replace(RECIPE, epochs=1)
+    compress_next_item(*trained, tmp_path, SETTINGS, brief, BlockShapes(1, 8, 2), 3, quiet)
+    found = load_device_model(tmp_path).successors
+    assert found.heed == np.float32(heed) if heed else found is None
 
 
 def test_the_next_one_goes_on_from_it(trained, compressed, tmp_path):

@@ -47,7 +47,9 @@ def test_labels_are_what_the_teacher_says_of_the_events_before(model: NextItemTr
             event = PEOPLE.start[person] + place
             left = best.values > -torch.inf
             assert labels.items[event][left].tolist() == best.indices[left].tolist()
-            np.testing.assert_allclose(labels.log_share[event], best.values.nan_to_num(-torch.inf, neginf=-torch.inf), atol=2e-2)
+            np.testing.assert_allclose(
+                labels.log_share[event], best.values.nan_to_num(-torch.inf, neginf=-torch.inf), atol=2e-2
+            )
 
 
 def test_a_teacher_s_transitions_are_in_its_labels_but_for_one_s_own(model: NextItemTransformer):
