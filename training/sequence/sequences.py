@@ -63,10 +63,8 @@ class Sequences:
         first[0] = 0
         taken = np.empty((len(event), len(first) if items is None else len(items)), np.bool_)
         for number, rows in zip(people, np.split(order, begin[1:]), strict=True):
-            own = np.arange(self.start[number], self.start[number + 1])[
-                ::-1
-            ]  # of an item taken twice the earlier stays
-            first[self.item[own]] = own
+            own = np.arange(self.start[number], self.start[number + 1])[::-1]
+            first[self.item[own]] = own  # latest first: of an item taken twice the earlier stays
             taken[rows] = (first if items is None else first[items]) <= event[rows, None]
             first[self.item[own]] = len(self.item)
         return taken

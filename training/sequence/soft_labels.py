@@ -69,15 +69,14 @@ def make_next_item_labels(
             place = begin + known
             for state in hidden[row, known : end - begin].split(positions):
                 scores = state @ model.table.weight.T + model.bias
-                said = slice(place, place + len(state))
+                event = np.arange(place, place + len(state))
                 if others is not None:
-                    scores += teacher.heed * others.log_shares(np.arange(said.start, said.stop)).to(device)
-                taken = torch.from_numpy(sequences.taken_before(np.arange(said.start, said.stop)))
-                scores.masked_fill_(taken.to(device), -torch.inf)
+                    scores += teacher.heed * others.log_shares(event).to(device)
+                scores.masked_fill_(torch.from_numpy(sequences.taken_before(event)).to(device), -torch.inf)
                 best = scores.log_softmax(1).topk(most)
                 values = best.values.nan_to_num(nan=-torch.inf, neginf=-torch.inf)  # nothing is left to take
-                items[said], log_share[said] = best.indices.cpu().numpy(), values.cpu().numpy()
-                place = said.stop
+                items[event], log_share[event] = best.indices.cpu().numpy(), values.cpu().numpy()
+                place += len(state)
         if progress:
             progress(min(done + BATCH, len(windows)), len(windows))
     return NextItemLabels(
