@@ -73,7 +73,7 @@ class Device:
 
 DEVICES = {
     "small": Device(64, 2, 96, 1, 24, "dynamic_wi8_afp32_ti4", 300_000, 0.97),
-    "tiny": Device(32, 2, 48, 1, 30, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
+    "tiny": Device(40, 2, 44, 1, 40, "dynamic_wi8_afp32_ti4", 130_000, 0.93),
 }
 
 
