@@ -72,7 +72,7 @@ def validation_ndcg(model, valid_data, seen: dict[int, list[int]]) -> float:
     return total / people
 
 
-def some(batches: Iterator, most: int, end: float) -> Iterator:
+def batches_until(batches: Iterator, most: int, end: float) -> Iterator:
     """Up to `most` further batches, none after `end` of the monotonic clock."""
     for batch in islice(batches, most):
         yield batch
@@ -94,8 +94,8 @@ def main() -> None:
         if part % PARTS == 0:
             batches = iter(train_data)
         started = time.monotonic()
-        now = some(batches, -(-len(train_data) // PARTS), started + 60 * minutes - spent)
-        trainer._train_epoch(now, part // PARTS, show_progress=False)
+        quarter = batches_until(batches, -(-len(train_data) // PARTS), started + 60 * minutes - spent)
+        trainer._train_epoch(quarter, part // PARTS, show_progress=False)
         spent += time.monotonic() - started
         ndcg = validation_ndcg(model, valid_data, seen)
         print(json.dumps({"epoch": (part + 1) / PARTS, "seconds": spent, "ndcg_at_10": ndcg}), flush=True)
