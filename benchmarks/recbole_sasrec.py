@@ -4,7 +4,8 @@
 
 FOLDER holds `log/log.inter`, RecBole's form of a log whose ids are numbers. After every quarter of an epoch a line of
 JSON says the seconds spent on training so far and NDCG@10 of the validation items among what each person has not seen.
-Training ends when it has not improved for as many epochs as RecBole waits by default, or the time is up.
+Training ends when it has not improved for as many epochs as RecBole waits by default, or the time is up. What is
+said last may then be of less than a quarter.
 
 RecBole 1.2.1's settings for SASRec but for dropout, which is that of its peer: less of it learns faster here.
 """
