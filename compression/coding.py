@@ -37,10 +37,10 @@ def coded_by_default(items: int) -> bool:
 
 def check_code_bytes(code_bytes: int, width: int) -> None:
     """Raises ConfigError if a model's vectors cannot be coded in so many bytes."""
-    if width % code_bytes:
+    if code_bytes > width:
         raise ConfigError(
-            f"code_bytes = {code_bytes} under [compression] does not divide the model's width {width}: take a divisor, "
-            'or item_codes = "off"'
+            f"code_bytes = {code_bytes} under [compression] is more than the model's vectors are wide: take at most "
+            f'{width}, or item_codes = "off"'
         )
 
 
@@ -78,7 +78,7 @@ def trainable_codes(
         labels: under the log's numbering.
         weights: see `column_weights`.
         order: of the lists, see `compression.balanced_lists`.
-        code_bytes: of an item, a divisor of width.
+        code_bytes: of an item, at most width.
         seed: of the fit.
     """
     importance = np.exp(labels.popularity[order])  # as often as they are asked for: they fill the best ten
@@ -102,7 +102,7 @@ def code_items(
         prepared: the log.
         labels: that it was distilled from.
         recipe: by which it was distilled.
-        code_bytes: of an item, a divisor of the model's width.
+        code_bytes: of an item, at most the model's width.
         seed: of everything random.
         progress: called with steps done and all steps.
 

@@ -111,7 +111,7 @@ def compress(
         The model's version.
 
     Raises:
-        ConfigError: if items are coded and the bytes do not divide the width.
+        ConfigError: if items are coded in more bytes than the width.
     """
     train_repeatably()
     labels = load_soft_labels(train_folder)

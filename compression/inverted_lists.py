@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from compression.item_codes import CODEWORDS, StoredCodes, columns_of_books
+from compression.item_codes import CODEWORDS, StoredCodes, columns_of_books, places_of_columns
 from contracts.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class FrozenCodes(tf.Module):
         self._words = tf.constant(stored.books.reshape(self._books * CODEWORDS, -1))
         self._centres = tf.constant(stored.centres if kept == "shipped" else stored.centres.astype(np.float32))
         self._plane = np.arange(self._books, dtype=np.int32)
-        self._columns = columns_of_books(self._books, self._width).ravel().astype(np.int32)
+        columns = columns_of_books(self._books, self._width).ravel()
+        self._columns = np.where(columns < self._width, columns, 0).astype(np.int32)  # codewords are 0 where none is
+        self._places = places_of_columns(self._books, self._width)
 
     def rows(self, items: tf.Tensor) -> tf.Tensor:
         """float32 [..., width]: vectors of some items, int32 of any shape whose first dimension alone is free."""
@@ -65,7 +67,7 @@ class FrozenCodes(tf.Module):
         place = flat - at * self.slots + self._plane * self.slots  # [n, books]
         codes = tf.gather(tf.gather(self._codes, at[:, 0]), place, batch_dims=1)
         words = tf.gather(self._words, tf.cast(codes, tf.int32) + self._plane * CODEWORDS)  # [n, books, part]
-        by_column = tf.gather(tf.reshape(words, (-1, self._width)), np.argsort(self._columns).astype(np.int32), axis=1)
+        by_column = tf.gather(tf.reshape(words, (-1, len(self._columns))), self._places, axis=1)
         vectors = by_column + self._centres_of(at[:, 0])
         return tf.reshape(vectors, (-1, *items.shape[1:], self._width))
 
@@ -88,8 +90,7 @@ class FrozenCodes(tf.Module):
 
     def _look_up(self, query: tf.Tensor, lists: tf.Tensor) -> tf.Tensor:
         """float32 [n, slots]: scores of the items of some lists, int32 [n]."""
-        part = self._width // self._books
-        by_book = tf.reshape(tf.gather(query, self._columns, axis=1), (self._books, part))
+        by_book = tf.reshape(tf.gather(query, self._columns, axis=1), (self._books, -1))
         each = tf.gather(by_book, np.repeat(self._plane, CODEWORDS))  # not by a shape of the words: they would be two
         products = tf.reduce_sum(each * self._words, -1)
         planes = tf.reshape(tf.gather(self._codes, lists), (-1, self._books, self.slots))

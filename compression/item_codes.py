@@ -4,8 +4,8 @@ An item's vector is the centre of its list (see `compression.balanced_lists`) pl
 books: item i of list l with codes c is `centres[l] + columns of (books[0][c[0]], books[1][c[1]], ...)`. The last book
 speaks for the last columns: the biases, of which popularity outweighs whatever shares its book, and the weakest of the
 others. Of the rest book m speaks for columns m, m + books - 1, ...: a table that starts from a decomposition has its
-strongest columns first, and so each book gets its share of them. A code is one byte. Centres lie on an int8 grid, and
-what that rounds away is the codewords' to say.
+strongest columns first, and so each book gets its share of them. Where columns do not divide evenly, some books speak
+for one fewer. A code is one byte. Centres lie on an int8 grid, and what that rounds away is the codewords' to say.
 
 While training, a float table stands behind the codes. The model sees the decoded vectors; gradients go to the
 codewords, and straight through to the float table (DPQ-VQ: Chen, Li and Sun 2020, arXiv:1908.09756; for
@@ -35,7 +35,7 @@ class StoredCodes(NamedTuple):
     """A coded catalogue as it is stored."""
 
     codes: NDArray[np.uint8]  # [items + 1, books]; row 0 is padding
-    books: NDArray[np.float32]  # [books, CODEWORDS, width / books]
+    books: NDArray[np.float32]  # [books, CODEWORDS, part], see columns_of_books
     centres: NDArray[np.int8]  # [lists, width]
     scale: float  # of the centres
     slots: int  # items of a list
@@ -48,22 +48,37 @@ class StoredCodes(NamedTuple):
     def values(self) -> NDArray[np.float32]:
         """float32 [items + 1, width]: what the codes stand for."""
         lists = np.arange(len(self.codes)) // self.slots
-        return self.centres[lists] * np.float32(self.scale) + decode(self.codes, self.books)
+        return self.centres[lists] * np.float32(self.scale) + decode(self.codes, self.books, self.centres.shape[1])
 
 
 def columns_of_books(books: int, width: int) -> NDArray[np.int64]:
-    """int64 [books, width / books]: for which columns each book speaks."""
-    part = width // books
-    others = np.arange(width - part).reshape(part, books - 1).T
-    return np.concatenate([others, np.arange(width - part, width)[None]])
+    """int64 [books, part]: for which columns each book speaks, `width` where for one fewer; part = ceil(width / books).
+
+    Args:
+        books: from 1 to width.
+        width: of a vector.
+    """
+    part = -(-width // books)
+    others = np.arange(part * (books - 1)).reshape(part, books - 1).T
+    return np.concatenate([np.where(others < width - part, others, width), np.arange(width - part, width)[None]])
 
 
-def decode(codes: NDArray[np.uint8], books: NDArray[np.float32]) -> NDArray[np.float32]:
+def places_of_columns(books: int, width: int) -> NDArray[np.int32]:
+    """int32 [width]: where each column stands when the books' codewords stand side by side."""
+    return np.argsort(columns_of_books(books, width).ravel(), kind="stable")[:width].astype(np.int32)
+
+
+def decode(codes: NDArray[np.uint8], books: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """float32 [n, width] from codes uint8 [n, books]: the sum of the codewords, without centres."""
-    words = books[np.arange(len(books)), codes.astype(np.int64)]  # [n, books, width / books]
-    vectors = np.empty((len(codes), books.shape[0] * books.shape[2]), np.float32)
-    vectors[:, columns_of_books(len(books), vectors.shape[1]).ravel()] = words.reshape(len(codes), -1)
-    return vectors
+    words = books[np.arange(len(books)), codes.astype(np.int64)]  # [n, books, part]
+    vectors = np.empty((len(codes), width + 1), np.float32)
+    vectors[:, columns_of_books(len(books), width).ravel()] = words.reshape(len(codes), -1)
+    return vectors[:, :width]
+
+
+def _with_none(columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [..., width + 1]: a last column of zeros, for books that speak for one fewer."""
+    return np.pad(columns, [(0, 0)] * (columns.ndim - 1) + [(0, 1)])
 
 
 def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray:
@@ -71,7 +86,7 @@ def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: 
 
     Args:
         residuals: float32 [n, width], vectors less the centres of their lists.
-        books: float32 [books, CODEWORDS, width / books].
+        books: float32 [books, CODEWORDS, part].
         weights: float32 [width], how much a squared error in each column matters.
 
     Returns:
@@ -79,6 +94,7 @@ def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: 
     """
     codes = np.empty((len(residuals), len(books)), np.uint8)
     dealt = columns_of_books(len(books), residuals.shape[1])
+    residuals, weights = _with_none(residuals), _with_none(weights)
     for number, words in enumerate(books):
         columns = dealt[number]
         matters = weights[columns]
@@ -100,19 +116,20 @@ def fit_books(
 
     Args:
         residuals: float32 [n, width].
-        books: their number, a divisor of width.
+        books: their number, at most width.
         weights: float32 [width], see `encode`.
         importance: float [n], how likely a row is drawn for the fit.
         seed: of the draws.
 
     Returns:
-        float32 [books, CODEWORDS, width / books].
+        float32 [books, CODEWORDS, part], 0 for a column that is none.
     """
     rng = np.random.default_rng(seed)
     drawn = residuals[rng.choice(len(residuals), FITTING_ROWS, p=importance / importance.sum())]
     start = rng.choice(FITTING_ROWS, CODEWORDS, replace=False)
     dealt = columns_of_books(books, residuals.shape[1])
-    words = np.stack([drawn[start][:, columns] for columns in dealt]).astype(np.float32)
+    whole = _with_none(drawn)
+    words = np.stack([whole[start][:, columns] for columns in dealt]).astype(np.float32)
     for _ in range(FITTING_ROUNDS):
         codes = encode(drawn, words, weights)
         for number in range(books):
@@ -120,7 +137,7 @@ def fit_books(
             sums = np.stack(
                 [
                     np.bincount(codes[:, number], column, CODEWORDS)
-                    for column in drawn[:, dealt[number]].T.astype(np.float64)
+                    for column in whole[:, dealt[number]].T.astype(np.float64)
                 ],
                 axis=1,
             )
@@ -142,7 +159,7 @@ def code_table(
     Args:
         values: float32 [items + 1, width], numbered by lists of `slots`.
         slots: items of a list.
-        books: float32 [books, CODEWORDS, width / books].
+        books: float32 [books, CODEWORDS, part].
         weights: float32 [width], see `encode`.
     """
     centres, scale = list_centres(values, slots)
@@ -178,7 +195,7 @@ class TrainableCodes(tf.Module):
         Args:
             values: float32 [items + 1, width], numbered so that item i is near the others of list i // slots.
             slots: items of a list.
-            books: bytes of an item, a divisor of width.
+            books: bytes of an item, at most width.
             weights: float32 [width], see `encode`.
             importance: float [items + 1], see `fit_books`.
             seed: of the fit.
@@ -192,7 +209,7 @@ class TrainableCodes(tf.Module):
         self.values = tf.Variable(values.astype(np.float32), name="values")
         self.centres = tf.Variable(tf.zeros((self._list[-1] + 1, width)), trainable=False, name="centres")
         self.scale = tf.Variable(0.0, trainable=False, name="scale")  # of the centres; 0: not seen through codes yet
-        self.books = tf.Variable(tf.zeros((books, CODEWORDS, width // books)), name="books")
+        self.books = tf.Variable(tf.zeros((books, CODEWORDS, -(-width // books))), name="books")
         self.codes = tf.Variable(tf.zeros((items, books), tf.int32), trainable=False, name="codes")
 
     @property
@@ -221,7 +238,7 @@ class TrainableCodes(tf.Module):
         values = self.values.numpy()
         codes = encode(values - centres, books, self._weights)
         self.codes.assign(codes.astype(np.int32))
-        self.values.assign((values + centres + decode(codes, books)) / 2)
+        self.values.assign((values + centres + decode(codes, books, values.shape[1])) / 2)
 
     @property
     def trained(self) -> list[tf.Variable]:
@@ -236,8 +253,8 @@ class TrainableCodes(tf.Module):
         books, _, part = self.books.shape
         chosen = tf.gather(self.codes, items) + tf.range(books) * CODEWORDS  # [..., books]
         words = tf.gather(tf.reshape(self.books, (-1, part)), chosen)  # [..., books, part]
-        dealt = columns_of_books(books, books * part)
-        vectors = tf.gather(tf.reshape(words, tf.shape(floats)), np.argsort(dealt.ravel()), axis=-1)
+        side_by_side = tf.reshape(words, tf.concat([tf.shape(items), [books * part]], 0))
+        vectors = tf.gather(side_by_side, places_of_columns(books, self.values.shape[1]), axis=-1)
         decoded = tf.gather(self.centres, items // self.slots) + vectors
         return tf.where(self.scale > 0.0, decoded + floats - tf.stop_gradient(floats), floats)
 

@@ -258,7 +258,7 @@ class Compression(Section, frozen=True):
         Literal["auto", "on", "off"],
         Meta(description="store items as codes of a few bytes and search them in lists; auto: from 50,000 items on"),
     ] = "auto"
-    code_bytes: Annotated[int, Meta(ge=1, le=64, description="of an item's code, a divisor of the model's width")] = 16
+    code_bytes: Annotated[int, Meta(ge=1, le=64, description="of an item's code, at most the model's width")] = 16
     warm_start_steps: Annotated[int, Meta(ge=1, le=1_000_000, description="of the next bundle, on newer weeks")] = 100
     warm_start_examples: Annotated[
         int, Meta(ge=1, le=10_000_000, description="baskets of newer weeks that these steps learn from")

@@ -120,11 +120,11 @@ def test_joint_training_is_shorter_and_slower_and_prunes_nothing_more() -> None:
     assert (joint.sparsity, joint.quantize_from) == (0.0, 0.0)
 
 
-def test_bytes_that_do_not_divide_the_width_are_refused_before_anything_is_trained(
+def test_more_bytes_than_columns_are_refused_before_anything_is_trained(
     prepared: Prepared, trained: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"code_bytes = 5 .* does not divide the model's width 16"):
-        compress(prepared, trained, tmp_path, replace(SETTINGS, code_bytes=5), 3, quiet)
+    with pytest.raises(ConfigError, match=r"code_bytes = 17 .* take at most 16"):
+        compress(prepared, trained, tmp_path, replace(SETTINGS, code_bytes=17), 3, quiet)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,17 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compression.inverted_lists import FrozenCodes
-from compression.item_codes import CODEWORDS, StoredCodes
+from compression.item_codes import CODEWORDS, StoredCodes, columns_of_books
 from contracts.errors import ConfigError
 
 ITEMS, WIDTH, BOOKS, SLOTS, LENGTH, K = 190, 8, 4, 16, 12, 10
 
 
-def stored_of(seed: int = 0, items: int = ITEMS) -> StoredCodes:
+def stored_of(seed: int = 0, items: int = ITEMS, books: int = BOOKS) -> StoredCodes:
     rng = np.random.default_rng(seed)
+    columns = columns_of_books(books, WIDTH)
+    words = rng.normal(0.0, 0.3, (books, CODEWORDS, columns.shape[1])) * (columns < WIDTH)[:, None]
     return StoredCodes(
-        codes=rng.integers(0, CODEWORDS, (items + 1, BOOKS), dtype=np.uint8),
-        books=rng.normal(0.0, 0.3, (BOOKS, CODEWORDS, WIDTH // BOOKS)).astype(np.float32),
+        codes=rng.integers(0, CODEWORDS, (items + 1, books), dtype=np.uint8),
+        books=words.astype(np.float32),
         centres=rng.integers(-127, 128, (-(-(items + 1) // SLOTS), WIDTH)).astype(np.int8),
         scale=0.02,
         slots=SLOTS,
@@ -49,6 +51,16 @@ def test_rows_are_what_the_codes_stand_for(everywhere: FrozenCodes) -> None:
     items = np.array([[0, 1, 15, 16], [17, 100, ITEMS - 1, ITEMS]], np.int32)
     np.testing.assert_allclose(everywhere.rows(items).numpy(), VALUES[items], atol=1e-6)
     np.testing.assert_allclose(everywhere.rows(items[0]).numpy(), VALUES[items[0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("books", range(1, WIDTH + 1))
+def test_any_number_of_books_is_looked_up(books: int) -> None:
+    stored = stored_of(1, books=books)
+    codes, values = FrozenCodes(stored, "shipped"), stored.values()
+    items = np.array([[0, 1, 16, ITEMS]], np.int32)
+    np.testing.assert_allclose(codes.rows(items).numpy(), values[items], atol=1e-6)
+    query = np.random.default_rng(books).normal(size=(1, WIDTH)).astype(np.float32)
+    np.testing.assert_allclose(codes.score(query).numpy(), query @ values.T, atol=1e-4)
 
 
 @settings(max_examples=25)

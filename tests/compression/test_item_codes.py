@@ -27,8 +27,8 @@ def values_of(seed: int = 0) -> np.ndarray:
     return values
 
 
-def table_of(seed: int = 0) -> TrainableCodes:
-    return TrainableCodes(values_of(seed), SLOTS, BOOKS, ONES, np.ones(ITEMS + 1), seed)
+def table_of(seed: int = 0, books: int = BOOKS) -> TrainableCodes:
+    return TrainableCodes(values_of(seed), SLOTS, books, ONES, np.ones(ITEMS + 1), seed)
 
 
 @given(seed=st.integers(0, 20), matters=st.lists(st.floats(0.125, 8, width=32), min_size=WIDTH, max_size=WIDTH))
@@ -47,18 +47,28 @@ def test_the_nearest_codeword_of_each_book_is_taken(seed: int, matters: list[flo
 def test_the_last_book_speaks_for_the_last_columns_and_the_others_for_every_so_many() -> None:
     books = np.zeros((3, CODEWORDS, 2), np.float32)
     books[0, 5], books[1, 9], books[2, 7] = (1, 2), (10, 20), (100, 200)
-    assert decode(np.array([[5, 9, 7]], np.uint8), books).tolist() == [[1, 10, 2, 20, 100, 200]]
+    assert decode(np.array([[5, 9, 7]], np.uint8), books, 6).tolist() == [[1, 10, 2, 20, 100, 200]]
 
 
 def test_one_book_speaks_for_all_columns() -> None:
     assert columns_of_books(1, 4).tolist() == [[0, 1, 2, 3]]
 
 
+@given(width=st.integers(1, 70), books=st.integers(1, 70))
+def test_every_column_has_one_book_and_books_share_them_evenly(width: int, books: int) -> None:
+    books = min(books, width)
+    dealt = columns_of_books(books, width)
+    assert sorted(dealt[dealt < width].tolist()) == list(range(width))
+    assert dealt[-1].tolist() == list(range(width - dealt.shape[1], width))
+    spoken_for = (dealt < width).sum(1)
+    assert spoken_for.min() >= max(spoken_for.max() - 1, 1)
+
+
 def test_codewords_themselves_are_coded_without_loss() -> None:
     rng = np.random.default_rng(4)
     books = rng.normal(size=(BOOKS, CODEWORDS, WIDTH // BOOKS)).astype(np.float32)
     codes = rng.integers(0, CODEWORDS, (50, BOOKS), dtype=np.uint8)
-    assert np.array_equal(encode(decode(codes, books), books, ONES), codes)
+    assert np.array_equal(encode(decode(codes, books, WIDTH), books, ONES), codes)
 
 
 def test_k_means_finds_codewords_that_are_there() -> None:
@@ -66,7 +76,7 @@ def test_k_means_finds_codewords_that_are_there() -> None:
     there = rng.normal(size=(30, WIDTH)).astype(np.float32)
     residuals = there[rng.integers(0, 30, 500)]
     books = fit_books(residuals, BOOKS, ONES, np.ones(500), 0)
-    assert np.allclose(decode(encode(residuals, books, ONES), books), residuals, atol=1e-5)
+    assert np.allclose(decode(encode(residuals, books, ONES), books, WIDTH), residuals, atol=1e-5)
 
 
 def test_what_matters_more_is_coded_better() -> None:
@@ -77,8 +87,9 @@ def test_what_matters_more_is_coded_better() -> None:
     assert error[0] < 0.2 * error[BOOKS]
 
 
-def test_training_sees_the_numbers_that_ship() -> None:
-    table = table_of()
+@pytest.mark.parametrize("books", [1, 3, 4, 5, 8])
+def test_training_sees_the_numbers_that_ship(books: int) -> None:
+    table = table_of(books=books)
     items = np.array([[0, 3, 5], [ITEMS, 40, 41]], np.int32)
     np.testing.assert_array_equal(table.rows(items).numpy(), table.values.numpy()[items])
     table.start_quantization()
