@@ -1,7 +1,7 @@
 """Ranking a catalogue of 10^4 to 10^6 items on one thread: an int8 table, item codes searched by lists, and Faiss.
 
-    python benchmarks/coded_quality.py PREPARED TRAINED --out results/      # trains the codes, leaves coded_table.npz
-    python benchmarks/catalogue_size.py results/coded_table.npz --out results/
+    python benchmarks/coded_quality.py PREPARED TRAINED --out results/      # trains the codes, leaves coded tables
+    python benchmarks/catalogue_size.py results/coded_table_8.npz --out results/
 
 Items. The codewords are those that were trained jointly with a model on Complete Journey's products. A smaller
 catalogue is a sample of these products. A larger one is all of them and items drawn from a mixture fitted to their
@@ -257,7 +257,7 @@ def markdown(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path, help="coded_table.npz of benchmarks/coded_quality.py")
+    parser.add_argument("table", type=Path, help="a coded table of benchmarks/coded_quality.py")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, help="folder for catalogue_size.json and catalogue_size.md")

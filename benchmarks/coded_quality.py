@@ -8,16 +8,17 @@ central household ever bought. TRAINED is what `pocketrec train` made of it.
 First the device model is distilled over a dense float32 table. Each table, the dense one too, then starts from that
 model's, and the whole model is trained on jointly with it for a third of the steps at a quarter of the rates. NDCG@10
 is that of the next baskets in the test weeks, averaged over people: of all items, of items that are new to the person,
-and of all items with the copy head off, when the catalogue's vectors alone rank. `kept` is the share of what the dense
-model has after as many steps, with its 95 % paired bootstrap interval. Bytes are those of the table alone.
+and of all items with the copy head off, when the catalogue's vectors alone rank. Each is the mean over seeds of every
+person's. `kept` is the share of what the dense models have after as many steps, with its 95 % interval by a paired
+bootstrap of people. Bytes are those of the table alone.
 
-`coded_table.npz` is the table with the fewest books as it was trained, for benchmarks/catalogue_size.py.
+`coded_table_BOOKS.npz` are the coded tables as they were trained by the last seed, for benchmarks/catalogue_size.py.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,8 +53,11 @@ from training.soft_labels import SoftLabels, load_soft_labels
 LENGTH, WIDTH = 256, 64
 BOOKS = (16, 8)
 FIGURES = ("all", "new", "copy_head_off")
+DENSE = "dense float32"
 KEPT_QUERIES = 2_000
 Array = NDArray[np.float32]
+Found = dict[str, NDArray[np.float64]]
+"""Every person's NDCG@10 by figure."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def train(model: DeviceModel, setting: Setting, recipe: DistillationRecipe, seed
     distil(model, examples, setting.labels, recipe, seed, report)
 
 
-def judge(model: DeviceModel, values: Array, setting: Setting) -> tuple[dict[str, NDArray[np.float64]], Array]:
+def judge(model: DeviceModel, values: Array, setting: Setting) -> tuple[Found, Array]:
     """Every person's NDCG@10 by what is ranked, and some queries."""
     table = torch.from_numpy(np.ascontiguousarray(values.T))
     encode = tf.function(model.encode, reduce_retracing=True)
@@ -121,33 +125,31 @@ def model_with(spec: DeviceModelSpec, table: object, weights: tuple, seed: int) 
     return model
 
 
-def measure(prepared: Prepared, labels: SoftLabels, recipe: DistillationRecipe, seed: int, out: Path) -> dict:
+def measure(
+    prepared: Prepared, labels: SoftLabels, recipe: DistillationRecipe, seed: int, out: Path
+) -> Iterator[tuple[str, int, Found]]:
+    """One seed's tables: name, bytes, and what the model over it found."""
     values, divisor, middle = initial_table(labels, WIDTH)
     setting = Setting.of(prepared, labels, np.arange(len(values)), seed)
     spec = DeviceModelSpec(items=len(values) - 1, context=context_fields(setting.segments), width=WIDTH)
     model = DeviceModel.create(spec, values, seed)
     model.adapter["popularity"].assign([divisor])
     model.adapter["copy_offset"].assign([-middle])
-    train(model, setting, replace(recipe, quantize_from=1.0), seed, "dense float32")
+    train(model, setting, replace(recipe, quantize_from=1.0), seed, DENSE)
     values, weights = model.table.values.numpy(), weights_of(model)
-    first, _ = judge(model, values, setting)
+    before, _ = judge(model, values, setting)
     joint = joint_recipe(recipe)
     with zeros_kept(model):
-        train(model, setting, replace(joint, quantize_from=1.0), seed, "dense float32, trained on")
-    dense, _ = judge(model, model.table.values.numpy(), setting)
-    rows = [
-        row_of("dense float32", values.nbytes, dense, dense, seed),
-        row_of("the same before it was trained on", values.nbytes, first, dense, seed),
-    ]
-    for row in rows:
-        print(json.dumps(row), flush=True)
+        train(model, setting, replace(joint, quantize_from=1.0), seed, f"{DENSE}, trained on")
+    yield DENSE, values.nbytes, judge(model, model.table.values.numpy(), setting)[0]
+    yield "the same before it was trained on", values.nbytes, before
     matters = column_weights(labels, divisor)
     by_lists = Setting.of(prepared, labels, list_order(values * np.sqrt(matters), list_length(spec.items), seed), seed)
 
     def coded(books: int) -> TrainableCodes:
         return trainable_codes(values, labels, matters, by_lists.order, books, seed)
 
-    # The alternatives get as many bytes as the codes with the most books.
+    # The alternatives get as many bytes as the codes of a build.
     rank, buckets = BOOKS[0], max(1, (BOOKS[0] - 2 * OWN) * len(values) // (WIDTH - 2))
     makers: dict[str, tuple[Setting, Callable]] = {
         f"{books} item codes": (by_lists, lambda books=books: coded(books)) for books in BOOKS
@@ -160,24 +162,23 @@ def measure(prepared: Prepared, labels: SoftLabels, recipe: DistillationRecipe, 
             train(model, where, joint, seed, name)
         stored = model.table.frozen()
         found, queries = judge(model, stored.values(), where)
-        rows.append(row_of(name, stored.nbytes, found, dense, seed))
-        print(json.dumps(rows[-1]), flush=True)
-        if name == f"{min(BOOKS)} item codes":
+        yield name, stored.nbytes, found
+        if name.endswith("item codes"):
             chosen = np.random.default_rng(seed).permutation(len(queries))[:KEPT_QUERIES]
             trained = {"values": model.table.values.numpy(), "books": stored.books}
-            np.savez(out / "coded_table.npz", **trained, weights=matters, queries=queries[chosen])
-    return {"items": spec.items, "steps": recipe.steps, "joint_steps": joint.steps, "seed": seed, "rows": rows}
+            path = out / f"coded_table_{len(stored.books)}.npz"
+            np.savez(path, **trained, weights=matters, queries=queries[chosen])
 
 
-def row_of(name: str, size: int, found: dict, dense: dict, seed: int) -> dict:
-    return {
-        "table": name,
-        "bytes": size,
-        **{figure: float(np.nanmean(found[figure])) for figure in FIGURES},
-        "kept": {
-            figure: msgspec.to_builtins(relative_difference(found[figure], dense[figure], seed)) for figure in FIGURES
-        },
-    }
+def row_of(name: str, sizes: Sequence[int], found: Sequence[Found], dense: Sequence[Found], seed: int) -> dict:
+    """A table's figures over all seeds, beside those of the dense models."""
+    row: dict = {"table": name, "bytes": max(sizes)}
+    for figure in FIGURES:
+        values, reference = (np.mean([each[figure] for each in of_seeds], 0) for of_seeds in (found, dense))
+        row[figure] = float(np.nanmean(values))
+        row[f"{figure}_of_seeds"] = [float(np.nanmean(each[figure])) for each in found]
+        row[f"{figure}_kept"] = msgspec.to_builtins(relative_difference(values, reference, seed))
+    return row
 
 
 def markdown(result: dict) -> str:
@@ -186,11 +187,11 @@ def markdown(result: dict) -> str:
     for row in result["rows"]:
         cells = [row["table"], f"{row['bytes'] / 1e6:.2f}"]
         for figure in FIGURES:
-            kept = row["kept"][figure]
+            kept = row[f"{figure}_kept"]
             interval = f"{1 + kept['value']:.1%}, {1 + kept['low']:.1%} to {1 + kept['high']:.1%}"
             cells.append(f"{row[figure]:.4f} ({interval})")
         lines.append(f"| {' | '.join(cells)} |")
-    said = f"{result['items']:,} items; {result['steps']} steps, then {result['joint_steps']}; seed {result['seed']}."
+    said = f"{result['items']:,} items; {result['steps']} steps, then {result['joint_steps']}; seeds {result['seeds']}."
     return "\n".join([*lines, "", said]) + "\n"
 
 
@@ -198,16 +199,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prepared", type=Path, help="folder that `pocketrec prepare` made")
     parser.add_argument("trained", type=Path, help="folder that `pocketrec train` made of it")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for coded_quality.json, .md and coded_table.npz"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for coded_quality.json, .md and coded tables")
     parser.add_argument("--steps", type=int, default=DistillationRecipe().steps)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=7, help="the first")
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     recipe = replace(DistillationRecipe(), steps=arguments.steps)
     prepared, labels = load_prepared(arguments.prepared), load_soft_labels(arguments.trained)
-    result = measure(prepared, labels, recipe, arguments.seed, arguments.out)
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    tables: dict[str, tuple[list[int], list[Found]]] = {}
+    for seed in seeds:
+        for name, size, found in measure(prepared, labels, recipe, seed, arguments.out):
+            sizes, by_seed = tables.setdefault(name, ([], []))
+            sizes.append(size)
+            by_seed.append(found)
+            dense = tables[DENSE][1][: len(by_seed)]
+            print(json.dumps(row_of(name, sizes, by_seed, dense, arguments.seed)), flush=True)
+    result = {
+        "items": len(prepared.items.item_id) - 1,
+        "steps": recipe.steps,
+        "joint_steps": joint_recipe(recipe).steps,
+        "seeds": list(seeds),
+        "rows": [row_of(name, *parts, tables[DENSE][1], arguments.seed) for name, parts in tables.items()],
+    }
     print(markdown(result), end="")
     (arguments.out / "coded_quality.json").write_text(json.dumps(result, indent=2) + "\n")
     (arguments.out / "coded_quality.md").write_text(markdown(result))

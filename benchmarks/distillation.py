@@ -62,9 +62,15 @@ VARIANTS = {
     "baskets alone": Variant(DistillationRecipe(query_weight=0.0, history_weight=0.0, new_item_weight=0.0)),
     "temperature 0.5": Variant(temperature=0.5),
     "temperature 2": Variant(temperature=2.0),
+    "temperature 2, no soft labels of the history": Variant(DistillationRecipe(history_weight=0.0), 2.0),
     "temperature 4": Variant(temperature=4.0),
 }
-FIGURES = {"validation": "validation weeks", "test": "test weeks", "new": "new items, test weeks"}
+FIGURES = {
+    "validation": "validation weeks",
+    "validation_new": "new items",
+    "test": "test weeks",
+    "test_new": "new items",
+}
 
 
 def tempered(labels: SoftLabels, temperature: float) -> SoftLabels:
@@ -107,7 +113,12 @@ def judged(model: DeviceModel, prepared: Prepared, segments: Segments) -> dict[s
     calibrate(model, *validation, people)
     chosen_by = evaluate_device_model(model, *validation, people, lambda *_: None)
     found = evaluate_device_model(model, *task(TEST), people, lambda *_: None)
-    return {"validation": chosen_by.ndcg, "test": found.ndcg, "new": found.new_ndcg}
+    return {
+        "validation": chosen_by.ndcg,
+        "validation_new": chosen_by.new_ndcg,
+        "test": found.ndcg,
+        "test_new": found.new_ndcg,
+    }
 
 
 def measure(

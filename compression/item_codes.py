@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from compression.item_table import quantization_scale, quantize
 
 CODEWORDS = 256
-FITTING_ROUNDS = 12  # of k-means, from which joint training goes on
-FITTING_ROWS = 20_000  # drawn for k-means by importance
+FITTING_ROUNDS = 20  # of k-means, from which joint training goes on
+FITTING_DRAWS = 100_000  # for k-means, by importance
 REASSIGN_EVERY = 10  # steps
 CHUNK = 4096  # items coded at once
 SHORTEST_LIST = 64
@@ -112,7 +112,10 @@ def fit_books(
     importance: NDArray[np.floating],
     seed: int,
 ) -> NDArray[np.float32]:
-    """Codewords by k-means in each book's columns.
+    """Codewords by weighted k-means in each book's columns, from k-means++ (Arthur and Vassilvitskii 2007).
+
+    Rows are drawn by importance, each drawn row counts as often as it was: drawn rows as they come would start many
+    codewords at the same few items, of which all but one would never be used.
 
     Args:
         residuals: float32 [n, width].
@@ -122,27 +125,24 @@ def fit_books(
         seed: of the draws.
 
     Returns:
-        float32 [books, CODEWORDS, part], 0 for a column that is none.
+        float32 [books, CODEWORDS, part], 0 for a column that is none and a codeword that is not needed.
     """
-    rng = np.random.default_rng(seed)
-    drawn = residuals[rng.choice(len(residuals), FITTING_ROWS, p=importance / importance.sum())]
-    start = rng.choice(FITTING_ROWS, CODEWORDS, replace=False)
-    dealt = columns_of_books(books, residuals.shape[1])
-    whole = _with_none(drawn)
-    words = np.stack([whole[start][:, columns] for columns in dealt]).astype(np.float32)
-    for _ in range(FITTING_ROUNDS):
-        codes = encode(drawn, words, weights)
-        for number in range(books):
-            members = np.bincount(codes[:, number], minlength=CODEWORDS)
-            sums = np.stack(
-                [
-                    np.bincount(codes[:, number], column, CODEWORDS)
-                    for column in whole[:, dealt[number]].T.astype(np.float64)
-                ],
-                axis=1,
-            )
-            used = members > 0
-            words[number, used] = sums[used] / members[used, None]
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    draws = np.random.default_rng(seed).choice(len(residuals), FITTING_DRAWS, p=importance / importance.sum())
+    rows, times = np.unique(draws, return_counts=True)
+    drawn, dealt = residuals[rows], columns_of_books(books, residuals.shape[1])
+    words = np.zeros((books, CODEWORDS, dealt.shape[1]), np.float32)
+    for number, columns in enumerate(dealt):
+        spoken_for = columns[columns < residuals.shape[1]]
+        root = np.sqrt(weights[spoken_for])
+        points = drawn[:, spoken_for] * root
+        wanted = min(CODEWORDS, len(np.unique(points, axis=0)))
+        means = KMeans(wanted, n_init=1, max_iter=FITTING_ROUNDS, random_state=seed)
+        with threadpool_limits(1):  # several threads add in the order in which they finish
+            means.fit(points, sample_weight=times)
+        words[number, :wanted, : len(spoken_for)] = means.cluster_centers_ / root
     return words
 
 

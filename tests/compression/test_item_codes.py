@@ -79,6 +79,21 @@ def test_k_means_finds_codewords_that_are_there() -> None:
     assert np.allclose(decode(encode(residuals, books, ONES), books, WIDTH), residuals, atol=1e-5)
 
 
+def test_items_that_are_asked_for_often_share_their_codewords_with_others() -> None:
+    rng = np.random.default_rng(4)
+    residuals = rng.normal(size=(CODEWORDS, WIDTH)).astype(np.float32)
+    importance = np.ones(CODEWORDS)
+    importance[:4] = 1_000.0  # drawn so often that most codewords would start at them
+    books = fit_books(residuals, BOOKS, ONES, importance, 0)
+    assert np.allclose(decode(encode(residuals, books, ONES), books, WIDTH), residuals, atol=1e-5)
+
+
+def test_fewer_values_than_codewords_leave_codewords_over() -> None:
+    residuals = np.array([[1.0, 0.0], [-1.0, 2.0]], np.float32)
+    books = fit_books(residuals, 2, np.ones(2, np.float32), np.ones(2), 0)
+    assert np.array_equal(decode(encode(residuals, books, np.ones(2, np.float32)), books, 2), residuals)
+
+
 def test_what_matters_more_is_coded_better() -> None:
     values, weights = values_of(), ONES.copy()
     weights[0] = 100.0  # it shares its book with column BOOKS
