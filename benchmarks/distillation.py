@@ -3,19 +3,18 @@
     python benchmarks/distillation.py runs/demo/prepare runs/demo/train --out results/
 
 PREPARED and TRAINED are what `pocketrec prepare` and `pocketrec train` left. Each row distils one device model a seed
-with one thing changed, the same seeds and steps otherwise: a part of the loss left out or weighed anew, or a
-temperature, by which the teacher's scores of the history are divided and to whose inverse power its shares of new items
-are raised. NDCG@10 is that of the next baskets over a table on its int8 grid, the copy head's height set on the
-validation weeks: of those weeks, by which a build's defaults are chosen, and of the test weeks, by which they are not.
-Each is the mean over seeds of every person's; `kept` is the share of the first row's with its 95 % interval by a paired
-bootstrap of people.
+with one thing changed, the same seeds and steps otherwise: a part of the loss left out, or the temperature by which the
+teacher's scores of the history are divided. NDCG@10 is that of the next baskets over a table on its int8 grid, the copy
+head's height set on the validation weeks: of those weeks, by which a build's defaults are chosen, and of the test
+weeks, by which they are not. Each is the mean over seeds of every person's; `kept` is the share of the first row's with
+its 95 % interval by a paired bootstrap of people.
 """
 
 import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -41,29 +40,15 @@ LENGTH, WIDTH = 256, 64
 BASE = "as a build does"
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What is changed of how a build distils."""
-
-    recipe: DistillationRecipe = field(default_factory=DistillationRecipe)
-    temperature: float = 1.0
-
-
 VARIANTS = {
-    BASE: Variant(),
-    "no hidden states": Variant(DistillationRecipe(query_weight=0.0)),
-    "hidden states doubled": Variant(DistillationRecipe(query_weight=1.0)),
-    "no soft labels of the history": Variant(DistillationRecipe(history_weight=0.0)),
-    "soft labels of the history at a third": Variant(DistillationRecipe(history_weight=0.3)),
-    "baskets doubled": Variant(DistillationRecipe(basket_weight=2.0)),
-    "no soft labels of new items": Variant(DistillationRecipe(new_item_weight=0.0)),
-    "soft labels of new items doubled": Variant(DistillationRecipe(new_item_weight=8.0)),
-    "no baskets": Variant(DistillationRecipe(basket_weight=0.0)),
-    "baskets alone": Variant(DistillationRecipe(query_weight=0.0, history_weight=0.0, new_item_weight=0.0)),
-    "temperature 0.5": Variant(temperature=0.5),
-    "temperature 2": Variant(temperature=2.0),
-    "temperature 2, no soft labels of the history": Variant(DistillationRecipe(history_weight=0.0), 2.0),
-    "temperature 4": Variant(temperature=4.0),
+    BASE: DistillationRecipe(),
+    "temperature 1": DistillationRecipe(temperature=1.0),
+    "temperature 4": DistillationRecipe(temperature=4.0),
+    "no soft labels of the history": DistillationRecipe(history_weight=0.0),
+    "no soft labels of new items": DistillationRecipe(new_item_weight=0.0),
+    "no hidden states": DistillationRecipe(query_weight=0.0),
+    "no baskets": DistillationRecipe(basket_weight=0.0),
+    "baskets alone": DistillationRecipe(query_weight=0.0, history_weight=0.0, new_item_weight=0.0),
 }
 FIGURES = {
     "validation": "validation weeks",
@@ -71,16 +56,6 @@ FIGURES = {
     "test": "test weeks",
     "test_new": "new items",
 }
-
-
-def tempered(labels: SoftLabels, temperature: float) -> SoftLabels:
-    """The labels of a teacher whose scores are divided by a temperature."""
-    if temperature == 1.0:
-        return labels
-    share = np.where(labels.new_share > 0, labels.new_share, 0.0) ** (1.0 / temperature)
-    before, after = labels.new_share.sum(1, keepdims=True), share.sum(1, keepdims=True)
-    kept = (share * before / np.maximum(after, 1e-12)).astype(np.float32)
-    return replace(labels, history_scores=labels.history_scores / temperature, new_share=kept)
 
 
 def distilled(
@@ -127,12 +102,10 @@ def measure(
     """A row for each variant; the first is what the others are compared with."""
     first: dict[str, NDArray[np.float64]] = {}
     for name in names:
-        variant = VARIANTS[name]
-        recipe, heard = replace(variant.recipe, steps=steps), tempered(labels, variant.temperature)
-        by_seed = []
+        recipe, by_seed = replace(VARIANTS[name], steps=steps), []
         for seed in seeds:
             segments = fit_segments(prepared, seed)
-            model = distilled(prepared, segments, heard, recipe, seed, f"{name}, seed {seed}")
+            model = distilled(prepared, segments, labels, recipe, seed, f"{name}, seed {seed}")
             by_seed.append(judged(model, prepared, segments))
         found = {figure: np.mean([each[figure] for each in by_seed], 0) for figure in FIGURES}
         first = first or found

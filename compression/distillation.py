@@ -34,6 +34,7 @@ class DistillationRecipe:
     adapter_rate: float = 1e-3
     query_weight: float = 0.5
     history_weight: float = 1.0
+    temperature: float = 2.0  # by which the teacher's scores of the history are divided; measured, see docs/results.md
     new_item_weight: float = 4.0
     basket_weight: float = 1.0
     quantize_from: float = 0.5  # share of the steps after which the table is trained on its int8 grid
@@ -54,7 +55,7 @@ class Losses:
     baskets: float
 
 
-def _losses(model: DeviceModel, batch: dict[str, tf.Tensor], drop: float) -> tuple[tf.Tensor, ...]:
+def _losses(model: DeviceModel, batch: dict[str, tf.Tensor], drop: float, temperature: float) -> tuple[tf.Tensor, ...]:
     """The four losses of one batch, each a scalar."""
     items = batch["items"]
     hide = tf.random.uniform(tf.shape(items)) < drop
@@ -66,7 +67,7 @@ def _losses(model: DeviceModel, batch: dict[str, tf.Tensor], drop: float) -> tup
         tf.reduce_sum(tf.square(batch["query"]), -1) + 1.0
     )
     own = base + gain + absent
-    teacher = tf.nn.softmax(batch["history_scores"] + absent)
+    teacher = tf.nn.softmax(batch["history_scores"] / temperature + absent)
     has_history = tf.cast(tf.reduce_any(items > 0, axis=1), tf.float32)
     history = -tf.reduce_sum(teacher * tf.nn.log_softmax(own), -1) * has_history
     scores = tf.matmul(query, model.table.rows(batch["candidates"]), transpose_b=True)
@@ -146,7 +147,7 @@ def _step(model: DeviceModel, recipe: DistillationRecipe) -> Callable[..., tuple
     @tf.function
     def step(batch: dict[str, tf.Tensor], share: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape() as tape, products_for_powers():
-            losses = _losses(model, batch, HIDDEN_TOKENS)
+            losses = _losses(model, batch, HIDDEN_TOKENS, recipe.temperature)
             loss = tf.add_n([weight * value for weight, value in zip(weights, losses, strict=True)])
         gradients = tape.gradient(loss, variables)
         known = [

@@ -62,7 +62,8 @@ def distil_drawn(train_folder: Path, folder: Path, settings: CompressSettings, s
         model,
         cast("Examples", examples),  # of which distillation reads the histories and their batches
         labels,
-        replace(settings.recipe, query_weight=0.0),  # the teacher's votes are no query
+        # The teacher's votes are no query, and flat as they are: baskets are drawn from them, not bought.
+        replace(settings.recipe, query_weight=0.0, temperature=1.0),
         seed,
         lambda done, total: progress("distil the device model", done, total),
     )
