@@ -3,11 +3,11 @@
     python benchmarks/distillation.py runs/demo/prepare runs/demo/train --out results/
 
 PREPARED and TRAINED are what `pocketrec prepare` and `pocketrec train` left. Each row distils one device model a seed
-with one thing changed, the same seeds and steps otherwise: a part of the loss left out, or the temperature by which the
-teacher's scores of the history are divided. NDCG@10 is that of the next baskets over a table on its int8 grid, the copy
-head's height set on the validation weeks: of those weeks, by which a build's defaults are chosen, and of the test
-weeks, by which they are not. Each is the mean over seeds of every person's; `kept` is the share of the first row's with
-its 95 % interval by a paired bootstrap of people.
+with one thing changed, the same seeds and steps otherwise: a part of the loss left out or weighed anew, or the
+temperature by which the teacher's scores of the history are divided. NDCG@10 is that of the next baskets over a table
+on its int8 grid, the copy head's height set on the validation weeks: of those weeks, by which a build's defaults are
+chosen, and of the test weeks, by which they are not. Each is the mean over seeds of every person's; `kept` is the share
+of the first row's with its 95 % interval by a paired bootstrap of people.
 """
 
 import argparse
@@ -45,9 +45,13 @@ VARIANTS = {
     "temperature 1": DistillationRecipe(temperature=1.0),
     "temperature 4": DistillationRecipe(temperature=4.0),
     "no soft labels of the history": DistillationRecipe(history_weight=0.0),
+    "soft labels of the history at a third": DistillationRecipe(history_weight=0.3),
     "no soft labels of new items": DistillationRecipe(new_item_weight=0.0),
+    "soft labels of new items doubled": DistillationRecipe(new_item_weight=8.0),
     "no hidden states": DistillationRecipe(query_weight=0.0),
+    "hidden states doubled": DistillationRecipe(query_weight=1.0),
     "no baskets": DistillationRecipe(basket_weight=0.0),
+    "baskets doubled": DistillationRecipe(basket_weight=2.0),
     "baskets alone": DistillationRecipe(query_weight=0.0, history_weight=0.0, new_item_weight=0.0),
 }
 FIGURES = {

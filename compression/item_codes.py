@@ -76,9 +76,9 @@ def decode(codes: NDArray[np.uint8], books: NDArray[np.float32], width: int) -> 
     return vectors[:, :width]
 
 
-def _with_none(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [..., width + 1]: a last column of zeros, for books that speak for one fewer."""
-    return np.pad(columns, [(0, 0)] * (columns.ndim - 1) + [(0, 1)])
+def spoken_for(books: int, width: int) -> list[NDArray[np.int64]]:
+    """`columns_of_books` without the places of none, which are the last of a book."""
+    return [columns[columns < width] for columns in columns_of_books(books, width)]
 
 
 def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray:
@@ -93,11 +93,8 @@ def encode(residuals: NDArray[np.float32], books: NDArray[np.float32], weights: 
         uint8 [n, books].
     """
     codes = np.empty((len(residuals), len(books)), np.uint8)
-    dealt = columns_of_books(len(books), residuals.shape[1])
-    residuals, weights = _with_none(residuals), _with_none(weights)
-    for number, words in enumerate(books):
-        columns = dealt[number]
-        matters = weights[columns]
+    for number, columns in enumerate(spoken_for(len(books), residuals.shape[1])):
+        words, matters = books[number, :, : len(columns)], weights[columns]
         lengths = (words**2 * matters).sum(1)
         for first in range(0, len(residuals), CHUNK):
             rows = slice(first, first + CHUNK)
@@ -132,17 +129,16 @@ def fit_books(
 
     draws = np.random.default_rng(seed).choice(len(residuals), FITTING_DRAWS, p=importance / importance.sum())
     rows, times = np.unique(draws, return_counts=True)
-    drawn, dealt = residuals[rows], columns_of_books(books, residuals.shape[1])
-    words = np.zeros((books, CODEWORDS, dealt.shape[1]), np.float32)
-    for number, columns in enumerate(dealt):
-        spoken_for = columns[columns < residuals.shape[1]]
-        root = np.sqrt(weights[spoken_for])
-        points = drawn[:, spoken_for] * root
+    drawn, width = residuals[rows], residuals.shape[1]
+    words = np.zeros((books, CODEWORDS, -(-width // books)), np.float32)
+    for number, columns in enumerate(spoken_for(books, width)):
+        root = np.sqrt(weights[columns])
+        points = drawn[:, columns] * root
         wanted = min(CODEWORDS, len(np.unique(points, axis=0)))
         means = KMeans(wanted, n_init=1, max_iter=FITTING_ROUNDS, random_state=seed)
         with threadpool_limits(1):  # several threads add in the order in which they finish
             means.fit(points, sample_weight=times)
-        words[number, :wanted, : len(spoken_for)] = means.cluster_centers_ / root
+        words[number, :wanted, : len(columns)] = means.cluster_centers_ / root
     return words
 
 

@@ -31,16 +31,20 @@ def table_of(seed: int = 0, books: int = BOOKS) -> TrainableCodes:
     return TrainableCodes(values_of(seed), SLOTS, books, ONES, np.ones(ITEMS + 1), seed)
 
 
-@given(seed=st.integers(0, 20), matters=st.lists(st.floats(0.125, 8, width=32), min_size=WIDTH, max_size=WIDTH))
-def test_the_nearest_codeword_of_each_book_is_taken(seed: int, matters: list[float]) -> None:
+@given(
+    seed=st.integers(0, 20),
+    number=st.integers(1, WIDTH),
+    matters=st.lists(st.floats(0.125, 8, width=32), min_size=WIDTH, max_size=WIDTH),
+)
+def test_the_nearest_codeword_of_each_book_is_taken(seed: int, number: int, matters: list[float]) -> None:
     rng = np.random.default_rng(seed)
-    books = rng.normal(size=(BOOKS, CODEWORDS, WIDTH // BOOKS)).astype(np.float32)
+    books = rng.normal(size=(number, CODEWORDS, -(-WIDTH // number))).astype(np.float32)
     residuals, weights = rng.normal(size=(9, WIDTH)).astype(np.float32), np.array(matters, np.float32)
     codes = encode(residuals, books, weights)
     for row, residual in enumerate(residuals):
-        for book in range(BOOKS):
-            columns = columns_of_books(BOOKS, WIDTH)[book]
-            errors = (weights[columns] * (books[book] - residual[columns]) ** 2).sum(1)
+        for book, dealt in enumerate(columns_of_books(number, WIDTH)):
+            columns = dealt[dealt < WIDTH]
+            errors = (weights[columns] * (books[book, :, : len(columns)] - residual[columns]) ** 2).sum(1)
             assert errors[codes[row, book]] <= errors.min() + 1e-4
 
 
